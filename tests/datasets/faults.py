@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from openmedq.datasets import DATASETS
 from openmedq.datasets.card import Dataset
 from openmedq.schema import Rejected
+from openmedq.synthetic.files import to_tar_gz, to_zip
 
 SETS: dict[str, Dataset] = DATASETS
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(150)  # the beginning of macOS's `._*` files
@@ -48,22 +49,7 @@ def members_of(path: Path) -> dict[str, bytes]:
 
 
 def pack(path: Path, members: dict[str, bytes]) -> None:
-    if path.name.endswith(TARS):
-        with tarfile.open(path, "w:gz", compresslevel=1) as tar:
-            for name, data in members.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-        return
-    path.write_bytes(_zip(members))
-
-
-def _zip(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data)
-    return buffer.getvalue()
+    path.write_bytes(to_tar_gz(members) if path.name.endswith(TARS) else to_zip(members))
 
 
 def change_archives(raw: Path, change: Callable[[str, bytes], Iterator[tuple[str, bytes]]]) -> int:
@@ -79,7 +65,7 @@ def _change(members: dict[str, bytes], change: Callable[[str, bytes], Iterator[t
     for name, data in members.items():
         if name.endswith(".zip"):
             with zipfile.ZipFile(io.BytesIO(data)) as inner:
-                data = _zip(_change({each: inner.read(each) for each in inner.namelist() if each[-1] != "/"}, change))
+                data = to_zip(_change({each: inner.read(each) for each in inner.namelist() if each[-1] != "/"}, change))
         changed |= dict(change(name, data))
     return changed
 
@@ -130,7 +116,7 @@ def damage_an_image(raw: Path) -> bool:
         if image is None:
             continue
         archive.unlink()
-        packed = _zip(members)
+        packed = to_zip(members)
         middle = packed.index(image) + len(image) // 2
         archive.with_name(archive.name.split(".")[0] + ".zip").write_bytes(
             packed[:middle] + bytes([packed[middle] ^ 0xFF]) + packed[middle + 1 :]

@@ -1,4 +1,3 @@
-import csv
 import random
 import zipfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from openmedq.datasets.iu_xray.iu_xray import card, read
 from openmedq.datasets.iu_xray.layouts import MAX_REPORT_BYTES
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Turn
+from openmedq.synthetic.files import save, to_csv
 from tests.datasets import faults
 from tests.datasets.conftest import samples
 
@@ -129,15 +129,12 @@ KAGGLE_PICTURE = {"uid": "1", "filename": "1_IM-0001-4001.dcm.png", "projection"
 
 
 def write_tables(raw: Path, reports: list[dict[str, str]], pictures: list[dict[str, str]]) -> Path:
-    raw.mkdir(exist_ok=True)
     for name, rows, columns in (
         ("indiana_reports.csv", reports, KAGGLE_REPORT),
         ("indiana_projections.csv", pictures, KAGGLE_PICTURE),
     ):
-        with (raw / name).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.DictWriter(file, list(columns))
-            writer.writeheader()
-            writer.writerows(rows)
+        text = to_csv([*columns], *([row[column] for column in columns] for row in rows))
+        save(raw / name, text.encode("utf-8", "surrogateescape"))
     return raw
 
 

@@ -1,6 +1,4 @@
-import csv
 import shutil
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +10,8 @@ from openmedq.datasets.roco.captions import stream_captions
 from openmedq.datasets.roco.roco import CONCEPTS, read
 from openmedq.schema import Image, Reason, Sample
 from openmedq.storage.fetched import Status
+from openmedq.synthetic.files import save, to_csv, to_zip
 from tests.datasets.conftest import FolderOf, samples
-from tests.storage.archiving import write_zip
 from tests.storage.test_fetched import write as write_shard
 
 NAME = "PMC3970251_CRIONM2014-931546.003.jpg"
@@ -166,31 +164,19 @@ def test_a_record_with_a_damaged_id_is_not_taken_for_more_of_the_caption_above(t
     assert captions == [" One", " Two", " Three"]
 
 
-def write_v2(raw: Path, *, is_packed: bool = True, **tables: list[list[str]] | None) -> Path:
-    """Two records of the training split and one of each other split, as on Zenodo. None omits a file."""
-    numbers = {"train": (1, 2), "valid": (1,), "test": (1,)}
-    ids = {split: [f"ROCOv2_2023_{split}_{number:06}" for number in numbers[split]] for split in numbers}
-    every_id = [record_id for split in ("valid", "train", "test") for record_id in ids[split]]
-    link = "https://www.ncbi.nlm.nih.gov/pmc/articles/PMC77/"
-    licences = [[record_id, "PMC77", "CC BY [Doe et al. (2021)]", link] for record_id in every_id]
-    content: dict[str, list[list[str]] | None] = {
-        "license_information": [["ID", "PMCID", "Attribution", "Link"], *licences],
-        "cui_mapping": [["CUI", "Canonical name"], ["C0040405", "X-Ray Computed Tomography"]],
-    }
-    raw.mkdir(parents=True, exist_ok=True)
-    for split in ids:
-        content[f"{split}_captions"] = [["ID", "Caption"], *([record_id, f"Of {split}."] for record_id in ids[split])]
-        content[f"{split}_concepts"] = [["ID", "CUIs"], *([record_id, "C1;C0040405"] for record_id in ids[split])]
-        write_zip(raw / f"{split}_images.zip", {f"{split}/{name}.jpg": name.encode() for name in ids[split]})
-        if not is_packed:
-            with zipfile.ZipFile(raw / f"{split}_images.zip") as archive:
-                archive.extractall(raw if split == "valid" else raw / f"{split}_images")
-            (raw / f"{split}_images.zip").unlink()
-    for name, rows in (content | tables).items():
-        (raw / f"{name}.csv").unlink(missing_ok=True)
-        if rows is not None:
-            with (raw / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows(rows)
+V2_IDS = {split: [f"ROCOv2_2023_{split}_000001"] for split in ("train", "valid", "test")}
+V2_IDS["train"].append("ROCOv2_2023_train_000002")
+
+
+def write_v2(raw: Path) -> Path:
+    """Two records of the training split and one of each other split, as on Zenodo."""
+    article = ("PMC77", "CC BY [Doe et al. (2021)]", "https://www.ncbi.nlm.nih.gov/pmc/articles/PMC77/")
+    rows = ((record_id, *article) for names in V2_IDS.values() for record_id in names)
+    save(raw / "license_information.csv", to_csv(("ID", "PMCID", "Attribution", "Link"), *rows))
+    for split, names in V2_IDS.items():
+        save(raw / f"{split}_captions.csv", to_csv(("ID", "Caption"), *((name, f"Of {split}.") for name in names)))
+        save(raw / f"{split}_concepts.csv", to_csv(("ID", "CUIs"), *((name, "C1;C0040405") for name in names)))
+        save(raw / f"{split}_images.zip", to_zip({f"{split}/{name}.jpg": name.encode() for name in names}))
     return raw
 
 
@@ -214,15 +200,21 @@ def test_a_record_of_v2_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_v2_may_be_unpacked_in_a_folder(tmp_path: Path) -> None:
-    rows = list(read(write_v2(tmp_path / "rocov2", is_packed=False).parent))
+    raw = write_v2(tmp_path / "rocov2")
+    for split in V2_IDS:
+        archive = raw / f"{split}_images.zip"
+        shutil.unpack_archive(archive, raw if split == "valid" else raw / archive.stem)
+        archive.unlink()
+    rows = list(read(tmp_path))
     assert len(rows) == 4
     assert all(isinstance(row, Sample) and row.images[0].path for row in rows)
 
 
 def test_one_split_of_v2_is_enough(tmp_path: Path) -> None:
-    names = ("license_information", "cui_mapping", "train_concepts")
-    lists = ("valid_captions", "test_captions")
-    rows = list(read(write_v2(tmp_path, **dict.fromkeys((*names, *lists)))))
+    raw = write_v2(tmp_path)
+    for name in ("license_information", "train_concepts", "valid_captions", "test_captions"):
+        (raw / f"{name}.csv").unlink()
+    rows = list(read(raw))
     assert [type(row) for row in rows] == [Sample, Sample]
     assert isinstance(rows[0], Sample)
     assert (rows[0].licence, rows[0].attributes, rows[0].groups.article) == (roco.card.licence, {}, None)
