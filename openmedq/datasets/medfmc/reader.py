@@ -17,7 +17,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, pairwise
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File, pinned
@@ -130,7 +129,7 @@ def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
         build = partial(_build, card, layout, images)
         for split in SPLITS:
             if file := lists.get(split):
-                records = _lines_of(file, published, layout)
+                records = _lines_of(file, published)
                 named = partial(identify, split)
                 yield from represent(card, records, raw=raw, path=file, identify=named, build=build, unit="line")
             else:
@@ -167,17 +166,12 @@ def _build(card: Card, layout: Layout, images: ImageLookup, record: Record, spli
     }
 
 
-def _lines_of(path: Path, published: Mapping[str, str], layout: Layout) -> Iterator[tuple[str, Record | Unusable]]:
-    is_cut = not path.read_bytes().endswith(b"\n")
-    for (number, line), (_, next_line) in pairwise(chain(stream_lines(path), [("", "")])):
-        match = _LINE.fullmatch(line.strip())
-        num_labels = len((match[2] or "").replace(",", " ").split()) if match else 0
-        if is_cut and not next_line and (not match or num_labels not in (0, len(layout.columns))):
-            yield number, Unusable(Reason.FILE_TRUNCATED, "the file ends within the line; get it again")
-        elif match is None:
-            yield number, Unusable(Reason.FIELD_MISSING, "the line names no image")
-        else:
+def _lines_of(path: Path, published: Mapping[str, str]) -> Iterator[tuple[str, Record | Unusable]]:
+    for number, line in stream_lines(path):
+        if match := _LINE.fullmatch(line.strip()):
             yield number, {"img_id": match[1], "labels": match[2] or published.get(match[1], "")}
+        else:
+            yield number, Unusable(Reason.FIELD_MISSING, "the line names no image")
 
 
 def _rows_of(table: Place, layout: Layout) -> Iterator[tuple[str, Record | Unusable]]:
