@@ -188,14 +188,13 @@ def test_no_row_of_kaggle_is_lost(
     assert len({row.id for row in rows}) == len(rows)
 
 
-def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_kaggles_pictures_may_be_zipped(tmp_path: Path) -> None:
     raw = write_tables(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
     with zipfile.ZipFile(raw / "archive.zip", "w") as archive:
         archive.writestr("indiana_reports.csv", "no picture")
         archive.writestr("images/images_normalized/1_IM-0001-4001.dcm.png", PICTURE)
     (row,) = samples(read(raw))
     assert row.images[0].data == PICTURE
-    assert not any("are in no record" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize("name", ["indiana_projections.csv", "indiana_reports.csv"])

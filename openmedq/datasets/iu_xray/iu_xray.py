@@ -13,7 +13,7 @@ A row is an image, a turn is a section of its report. Rows come in the order of 
 - 104 reports name no image; each is one rejected row.
 - Up to five images of a study share a report and a caption; only Kaggle's copy states which view an image shows.
 - The id of an image does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, some end in `-0001-0002`.
-- Some named images are absent. Images that no report names have no record and are counted in the log.
+- Some named images are absent. Images that no report names have no record.
 """
 
 from collections.abc import Iterator

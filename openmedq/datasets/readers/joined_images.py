@@ -12,7 +12,6 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
 from openmedq.datasets.fields import Record, Unusable
-from openmedq.errors import numbered
 from openmedq.schema import Image, Reason
 from openmedq.storage.archives import Members, open_members
 
@@ -44,14 +43,10 @@ def join_images(
         else:
             waiting[name] = key, json.dumps(record)
 
-    named, num_unnamed = set(waiting), 0
     for name, read in _stream_images(unpacked, archives, waiting):
-        num_unnamed += name not in named
         if name in waiting:
             key, packed = waiting.pop(name)
             yield key, {**json.loads(packed), _READ: read}
-    if num_unnamed:
-        _log.info("not read, because no record names them: %s", numbered(num_unnamed, "image"))
     for key, packed in waiting.values():
         yield key, {**json.loads(packed), _READ: None}
     for key, record in repeated:

@@ -28,9 +28,7 @@ def pack(path: Path, *names: str) -> None:
     archiving.write(path, {name: name.encode() for name in names})
 
 
-def test_images_are_found_unpacked_and_in_archives_and_no_record_is_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_images_are_found_unpacked_and_in_archives_and_no_record_is_lost(tmp_path: Path) -> None:
     (tmp_path / "d.png").write_bytes(b"x")
     pack(tmp_path / "images_003.tar.gz", "images/f.png", "images/e.png")
     pack(tmp_path / "images_004.zip", "g.png", "d.png", "unnamed.png")
@@ -41,7 +39,6 @@ def test_images_are_found_unpacked_and_in_archives_and_no_record_is_lost(
         *((key, "archive") for key in "425"),
         *((key, "nowhere") for key in "076"),  # the last one repeats a name
     ]
-    assert caplog.messages == ["not read, because no record names them: 1 image"]
 
 
 def test_a_cut_archive_is_one_line_and_is_not_opened_for_nothing(
