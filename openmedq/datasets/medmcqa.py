@@ -17,6 +17,7 @@ therefore reported on the validation split.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,10 +25,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openmedq.datasets.card import Access, Card, pinned
-from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
-from openmedq.datasets.readers import list_files, not_found, warn_absent
-from openmedq.datasets.readers.columnar import stream_parquet
-from openmedq.datasets.readers.hub_shards import find_shards
+from openmedq.datasets.fields import Content, Record, Unusable, keep, take_optional_text, take_text
+from openmedq.datasets.readers import list_files, not_found
+from openmedq.datasets.readers.hub_shards import find_shards, read_shards
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 
@@ -64,33 +64,13 @@ _NUM_TELLING = 200  # rows after which the absence of a first option cannot be c
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError if there are none, a file is damaged, or `cop` counts from 1.
-
-    Memory holds the ids, to find repeated ones: 30 MB for the whole dataset.
-    """
+    """Read the questions; SourceError if there are none, a file is damaged, or `cop` counts from 1."""
     shards = find_shards(list_files(raw), card.roles)
     if not shards:
         raise not_found(card, raw, f"`{SHARD.format('train')}`")
-    seen: dict[str, str] = {}
-    for split in card.roles:
-        if split not in shards:
-            warn_absent(card.id, SHARD.format(split), split)
-        for path in shards.get(split, []):
-            yield from _read_shard(raw, path, split, seen)
-
-
-def _read_shard(raw: Path, path: Path, split: str, seen: dict[str, str]) -> Iterator[Sample | Rejected]:
-    _check_counting(path)
-    return represent(
-        card,
-        stream_parquet(path, COLUMNS),
-        raw=raw,
-        path=path,
-        identify=lambda _, record: (take_text(record, "id"), split),
-        build=_build,
-        unit="row",
-        seen=seen,
-    )
+    for path in chain(*shards.values()):
+        _check_counting(path)
+    return read_shards(card, raw, shards, COLUMNS, _build, id_column="id")
 
 
 def _check_counting(path: Path) -> None:

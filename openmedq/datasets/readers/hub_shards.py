@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,11 +77,19 @@ def take_image(record: Record, name: str) -> tuple[Image, str]:
     raise Unusable(Reason.FIELD_MISSING, f"field `{name}` contains no image")
 
 
-def read_shards(card: Card, raw: Path, shards: Mapping[str, Sequence[Path]]) -> Iterator[Sample | Rejected]:
-    """Read the rows (image, question, answer) of each split's Parquet files; their numbers in the split are the ids.
+def read_shards(
+    card: Card,
+    raw: Path,
+    shards: Mapping[str, Sequence[Path]],
+    columns: Sequence[str] = ("image", "question", "answer"),
+    build: Callable[[Record, str], Content] | None = None,
+    id_column: str = "",
+) -> Iterator[Sample | Rejected]:
+    """Read the rows of each split's Parquet files. Without a column of ids, the numbers in the split are the ids.
 
     SourceError if a file is missing before a present one, whose rows would get the numbers of others.
     """
+    seen: dict[str, str] = {}
     for split in card.roles:
         if split not in shards:
             warn_absent(card.id, f"data/{split}-*.parquet", split)
@@ -93,22 +102,23 @@ def read_shards(card: Card, raw: Path, shards: Mapping[str, Sequence[Path]]) -> 
                     f"lacks file {place:05} of the split {split}, so that the rows of {path.name} get wrong numbers"
                 )
                 raise SourceError(f"{path.parent}: {problem}; get that file, or remove the later ones")
-            for row in _read_shard(card, raw, split, path, num_rows):
+            for row in represent(
+                card,
+                stream_parquet(path, columns),
+                raw=raw,
+                path=path,
+                identify=partial(_identify, id_column, split, num_rows),
+                build=build or _build,
+                unit="row",
+                seen=seen,
+                is_keyed=not id_column,
+            ):
                 num_rows += 1
                 yield row
 
 
-def _read_shard(card: Card, raw: Path, split: str, path: Path, num_before: int) -> Iterator[Sample | Rejected]:
-    return represent(
-        card,
-        stream_parquet(path, ("image", "question", "answer")),
-        raw=raw,
-        path=path,
-        identify=lambda key, _: (f"{split}-{num_before + int(key)}", split),
-        build=_build,
-        unit="row",
-        is_keyed=True,
-    )
+def _identify(id_column: str, split: str, num_before: int, key: str, record: Record) -> tuple[str, str]:
+    return take_text(record, id_column) if id_column else f"{split}-{num_before + int(key)}", split
 
 
 def _build(record: Record, _: str) -> Content:
