@@ -287,11 +287,3 @@ def test_names_of_a_private_dataset_are_pseudonyms() -> None:
     owndata.write_csv([{"q": "Where?", "a": "left", "file": "Jane_Doe/a.png"}])
     samples, _ = owndata.read(is_private=True)
     assert "Jane" not in samples["2"].images[0].image_id
-
-
-def test_llava_records_by_split_keep_their_split() -> None:
-    owndata.write_images("a.png")
-    record = {"image": "a.png", "conversations": _talk("<image>\nWhere?", "Left.")}
-    owndata.write_json({"train": [record], "test": [record]})
-    samples, _ = owndata.read(table="table.json", columns=None)
-    assert {key: sample.split for key, sample in samples.items()} == {"train-1": "train", "test-1": "test"}
