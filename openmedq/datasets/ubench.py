@@ -205,12 +205,10 @@ def _build(record: Record, split: str) -> Content:
 
 
 def _take_answer(entry: Record, options: tuple[str, ...]) -> str:
-    """The option at `answer_idx`, or `answer` if the index is absent. If both are present, they must agree."""
+    """The option at `answer_idx`, which must agree with `answer` if that is present."""
     place, text = take_optional_text(entry, "answer_idx"), take_optional_text(entry, "answer")
-    if not place and not text:
-        raise Unusable(Reason.ANSWER_EMPTY, "fields `answer_idx` and `answer` are empty")
-    if not place and text in options:
-        return text
+    if not place:
+        raise Unusable(Reason.ANSWER_EMPTY, "field `answer_idx` is empty")
     if not (place.isdecimal() and len(place) < 4 and int(place) < len(options)):
         raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is not the index of an option")
     answer = options[int(place)]
