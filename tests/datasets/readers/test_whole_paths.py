@@ -23,23 +23,6 @@ def test_a_picture_is_found_by_its_whole_path_alone(archive: Path) -> None:
             assert pictures.find(absent) is None, absent
 
 
-def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path: Path) -> None:
-    for folder, names in {"one": ["B/2.png", "C/1.png"], "two": ["C/1.png", "D/1.png"]}.items():
-        for name in names:
-            path = tmp_path / folder / "Images" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(folder)
-    folders = (tmp_path / "one", tmp_path / "two", tmp_path / "absent")
-    with open_members(archive) as members:
-        pictures = WholePaths(members, "Images/", folders=folders)
-        assert [pictures.find(f"Images/{name}") for name in ("B/2.png", "A/9.png")][1] is None
-        found = {name: pictures.find(f"Images/{name}") for name in ("B/2.png", "C/1.png", "D/1.png")}
-    assert found["B/2.png"].path == tmp_path / "one/Images/B/2.png"
-    assert found["C/1.png"].path == tmp_path / "one/Images/C/1.png"
-    assert found["D/1.png"].path == tmp_path / "two/Images/D/1.png"
-    assert WholePaths(None, "Images/", folders=folders).find("Images/D/1.png") == found["D/1.png"]
-
-
 @pytest.mark.parametrize("name", ["../a.zip", "Images/../../a.zip", "/etc/passwd", "a\0b", "x" * 5000, "\ud800"])
 def test_what_is_no_path_below_the_folders_is_absent(tmp_path: Path, name: str, archive: Path) -> None:
     assert archive.is_file()
