@@ -78,7 +78,7 @@ card = Card(
         File(path=f"pqa_artificial/{SHARD}", url=f"{_HUB}/pqa_artificial/{SHARD}", about_bytes=233_000_000),
         File(path=f"pqa_unlabeled/{SHARD}", url=f"{_HUB}/pqa_unlabeled/{SHARD}", about_bytes=66_000_000),
     ),
-    # All unlabeled records are rejected. The role keeps any other record from training.
+    # All unlabeled records are rejected.
     roles={"train": Role.TRAIN, "test": Role.EVALUATION, "artificial": Role.TRAIN, "unlabeled": Role.VALIDATION},
     published_rows={"train": 500, "test": 500, "artificial": 211_269, "unlabeled": 61_249},
 )
@@ -155,7 +155,7 @@ def _read_file(
     def build(record: Record, split: str) -> Content:
         question = take_text(record, "QUESTION", empty=Reason.QUESTION_EMPTY)
         context = _context(record)
-        if split == "unlabeled" and not record.get("final_decision"):
+        if split == "unlabeled":
             raise Unusable(Reason.ANSWER_WITHHELD, "PQA-U has no decisions")
         decision = take_text(record, "final_decision", empty=Reason.ANSWER_EMPTY)
         if decision not in DECISIONS:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq.datasets.pubmedqa import card, read
+from openmedq.datasets.pubmedqa import read
 from openmedq.errors import SourceError
-from openmedq.schema import Reason, Role, Sample
+from openmedq.schema import Reason
 from tests.datasets.conftest import FolderOf
 from tests.datasets.records import ChangedOf
 
@@ -37,17 +37,6 @@ def test_optional_fields_may_be_absent(changed: ChangedOf) -> None:
             record.sample({name: value})
     row = record.sample({"CONTEXTS": ["We asked.", "It helped. "], "LABELS": ["ONE TOO FEW"]})
     assert row.turns[0].context == "We asked.\nIt helped."
-
-
-def test_records_of_the_unlabeled_part_are_rejected_unless_they_have_a_decision(copy_of: FolderOf) -> None:
-    raw = copy_of("pubmedqa")
-    path = unshard(raw) / "data/ori_pqau.json"
-    records = json.loads(path.read_text(encoding="utf-8"))
-    next(iter(records.values()))["final_decision"] = "yes"
-    path.write_text(json.dumps(records), encoding="utf-8")
-    decided, *_ = (row for row in read(raw) if row.split == "unlabeled")
-    assert isinstance(decided, Sample)
-    assert card.roles[decided.split] is Role.VALIDATION
 
 
 def test_an_unknown_test_question_is_rejected_and_a_damaged_ground_truth_is_an_error(copy_of: FolderOf) -> None:
