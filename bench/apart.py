@@ -55,25 +55,3 @@ def summarize(values: Sequence[float], style: str) -> str:
 def draw_words(random: Any, number: int) -> list[str]:
     """Draw words of 2 to 10 letters with a `random.Random`."""
     return ["".join(random.choices("abcdefghiklmnoprstuvy", k=random.randint(2, 10))) for _ in range(number)]
-
-
-def run_img2dataset(urls: Sequence[str], folder: Path, processes: int, **options: Any) -> dict[str, float]:
-    """Run img2dataset with several shards per process, so that none waits long for another at the end.
-
-    The time is from the start of its first shard to the end of its last, by its own statistics: without its start-up.
-    """
-    import img2dataset
-
-    (folder / "urls.txt").write_text("".join(f"{url}\n" for url in urls), encoding="utf-8")
-    img2dataset.download(
-        url_list=str(folder / "urls.txt"),
-        output_folder=str(folder / "output"),
-        processes_count=processes,
-        number_sample_per_shard=-(-len(urls) // (4 * processes)),
-        compute_hash="sha256",
-        disallowed_header_directives=[],
-        **options,
-    )
-    shards = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "output").glob("*_stats.json")]
-    seconds = max(each["end_time"] for each in shards) - min(each["start_time"] for each in shards)
-    return {"seconds": seconds, "num": sum(each["successes"] for each in shards)}

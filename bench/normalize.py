@@ -228,15 +228,32 @@ def prepare_images(raw: Path, scratch: Path, bound_px: int) -> Run:
 
 
 def run_img2dataset(raw: Path, scratch: Path, bound_px: int) -> dict[str, float]:
-    """img2dataset on the files of this machine."""
-    urls = [f"file://{file}" for file in sorted((raw / "images").iterdir())]
-    options: dict[str, Any] = {
-        "image_size": bound_px,
-        "resize_mode": "keep_ratio_largest",
-        "resize_only_if_bigger": True,
-    }
-    options |= {"encode_format": "jpg", "encode_quality": 95, "output_format": "parquet", "thread_count": 16}
-    return apart.run_img2dataset(urls, scratch, NUM_WORKERS, **options)
+    """img2dataset on the files of this machine, with several shards per process, so that none waits for another.
+
+    The time is from the start of its first shard to the end of its last, by its own statistics: without its start-up.
+    """
+    import img2dataset
+
+    urls = [f"file://{file}\n" for file in sorted((raw / "images").iterdir())]
+    (scratch / "urls.txt").write_text("".join(urls), encoding="utf-8")
+    img2dataset.download(
+        url_list=str(scratch / "urls.txt"),
+        output_folder=str(scratch / "output"),
+        processes_count=NUM_WORKERS,
+        thread_count=16,
+        number_sample_per_shard=-(-len(urls) // (4 * NUM_WORKERS)),
+        image_size=bound_px,
+        resize_mode="keep_ratio_largest",
+        resize_only_if_bigger=True,
+        encode_format="jpg",
+        encode_quality=95,
+        output_format="parquet",
+        compute_hash="sha256",
+        disallowed_header_directives=[],
+    )
+    shards = [json.loads(path.read_text(encoding="utf-8")) for path in (scratch / "output").glob("*_stats.json")]
+    seconds = max(each["end_time"] for each in shards) - min(each["start_time"] for each in shards)
+    return {"seconds": seconds, "num": sum(each["successes"] for each in shards)}
 
 
 TEXT_WAYS: dict[str, Callable[..., Any]] = {
