@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from threading import Event
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from openmedq.training.loader import Job, load
 from openmedq.training.meter import Meter
 from openmedq.training.order import Order
 from openmedq.training.plan import Plan
-from openmedq.training.preempt import Preemption
+from openmedq.training.preempt import catch_sigterm
 
 
 class _Pending(NamedTuple):
@@ -89,10 +90,10 @@ class Trainer:
             self.devices.rank,
             self.devices.num,
         )
-        with closing(jobs), Preemption() as preemption, progress("train", self.num_updates) as advance:
+        with closing(jobs), catch_sigterm() as requested, progress("train", self.num_updates) as advance:
             advance(self.history.num_steps)
             self._meter = Meter(self.num_updates, self.devices.device, advance)
-            taken = self._take(jobs, preemption)
+            taken = self._take(jobs, requested)
             self._run(taken)
             self._save()
             if self.settings.select == "best":
@@ -109,16 +110,16 @@ class Trainer:
                 "all machines must share the folder"
             )
 
-    def _take(self, jobs: Iterator[tuple[Job, list[Row]]], preemption: Preemption) -> Iterator[tuple[Job, list[Row]]]:
+    def _take(self, jobs: Iterator[tuple[Job, list[Row]]], requested: Event) -> Iterator[tuple[Job, list[Row]]]:
         """Yield the jobs. Between them, save a checkpoint if it is time, or if a process was asked to end."""
-        for taken in self._meter.wait_for(preemption.until_requested(jobs)):
-            self._pause(preemption)
+        for taken in self._meter.wait_for(jobs):
+            self._pause(requested)
             yield taken
-        self._pause(preemption)
+        self._pause(requested)
 
-    def _pause(self, preemption: Preemption) -> None:
+    def _pause(self, requested: Event) -> None:
         is_due = time.monotonic() - self._saved_s > 60 * self.settings.checkpoint_minutes
-        any_due, any_requested = self.devices.max_on_hosts([is_due, preemption.is_requested])
+        any_due, any_requested = self.devices.max_on_hosts([is_due, requested.is_set()])
         if any_due or any_requested:
             self._save()
         if any_requested:

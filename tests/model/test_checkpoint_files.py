@@ -137,8 +137,8 @@ def test_nothing_grows(bench: Bench) -> None:
     def watch(trainer: Trainer) -> None:
         pause = trainer._pause
 
-        def look(preemption: Any) -> None:
-            pause(preemption)
+        def look(requested: Any) -> None:
+            pause(requested)
             if trainer.history.num_steps > 3:
                 seen.append(bench.names())
 

@@ -3,14 +3,11 @@
 tests/faults/test_train.py kills it at other moments.
 """
 
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,6 @@ from openmedq import paths
 from openmedq.cli import main
 from openmedq.config.render import render
 from openmedq.tracking import store
-from openmedq.training import trainer
 from openmedq.training.data import EncodedRows
 from openmedq.training.trainer import Trainer
 from tests.stages import stopping
@@ -133,49 +129,6 @@ def test_sigterm_saves_a_checkpoint(
     assert read_outputs() == undisturbed
     if done < NUM_UPDATES:
         check_one_run()
-
-
-def test_sigterm_ends_a_wait_for_data(
-    folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Storage that does not answer: the read would last longer than a test may."""
-    write_params(checkpoint_minutes=30)
-    read, count = EncodedRows.__getitem__, [0]
-
-    def read_or_wait(self: EncodedRows, piece: Any) -> Any:
-        count[0] += 1
-        if count[0] == 4:
-            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            threading.Event().wait(600)
-        return read(self, piece)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(EncodedRows, "__getitem__", read_or_wait)
-        main(["train"])
-    assert [path.name for path in paths.CHECKPOINTS.glob("*/*")] == ["update-00000003"]
-    assert main(["train"]) == 0
-    assert read_outputs() == undisturbed
-
-
-def test_sigterm_ends_a_wait_for_loader_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_params(workers=2)
-    monkeypatch.setattr(EncodedRows, "__getstate__", lambda self: {**self.__dict__, "_samples": Stuck()}, raising=False)
-    original = trainer.load
-
-    def load(*arguments: Any) -> Any:
-        threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        yield from original(*arguments)
-
-    monkeypatch.setattr(trainer, "load", load)
-    with pytest.raises(SystemExit) as raised:
-        main(["train"])
-    assert raised.value.code == 143 and read_runs()[0].info.status == "KILLED"
-    assert not multiprocessing.active_children()
-
-
-class Stuck:
-    def __getitem__(self, number: int) -> Any:
-        time.sleep(600)
 
 
 def test_a_full_disk_at_the_end_costs_no_update(
