@@ -1,7 +1,6 @@
 """The largest micro batch for a GPU's memory (`train.micro_batch_size: auto`), by measurement.
 
-The peak memory of a forward and backward pass grows by the same amount with each sample, so two measurements suffice to
-estimate the largest batch. The estimate is measured too before it is used.
+One sample, two, four and so on are tried, as long as their forward and backward pass fits.
 """
 
 from collections.abc import Callable
@@ -34,16 +33,16 @@ def choose_micro_batch(learner: nn.Module, settings: Train, devices: Devices) ->
     if settings.micro_batch_size != "auto":
         return settings
     makers = [_make(learner, settings, num_images) for num_images in {0, _count_images(settings)}]
-
-    def measure(num_samples: int) -> float:
-        return max(_measure(learner, settings, make(num_samples), devices.device) for make in makers)
-
     torch.cuda.empty_cache()
     parameters: list[Any] = [each for each in learner.parameters() if each.requires_grad]
     trained = sum(each.to_local().numel() if hasattr(each, "to_local") else each.numel() for each in parameters)
     free_bytes = torch.cuda.mem_get_info(devices.device)[0] - MOMENT_BYTES * trained
-    most = settings.batch_size // devices.num
-    size = fit(measure, SHARE * free_bytes, most, lambda number: -devices.max_on_hosts([-number])[0])
+
+    def fits(num_samples: int) -> bool:
+        peak = max(_measure(learner, settings, make(num_samples), devices.device) for make in makers)
+        return not devices.max_on_hosts([peak > SHARE * free_bytes])[0]
+
+    size = find_largest(settings.batch_size // devices.num, fits)
     if not size:
         raise ModelError(
             f"train.max_tokens: a sample of {settings.max_tokens} tokens does not fit into the GPU's memory "
@@ -52,20 +51,12 @@ def choose_micro_batch(learner: nn.Module, settings: Train, devices: Devices) ->
     return settings.model_copy(update={"micro_batch_size": size})
 
 
-def fit(measure: Callable[[int], float], free_bytes: float, most: int, agree: Callable[[float], float]) -> int:
-    """Return the largest number of samples, at most `most`, whose measured bytes are at most `free_bytes`, or 0.
-
-    `measure` returns infinity if memory runs out. `agree` returns the smallest of the devices' numbers.
-    """
-    one, two = measure(1), measure(2)
-    if two == inf:
-        size = agree(float(one <= free_bytes))
-    else:
-        per_sample = max(1.0, two - one)
-        size = agree(min(most, (free_bytes - one + per_sample) // per_sample))
-    while size > 2 and not agree(float(measure(int(size)) <= free_bytes)):
-        size = max(2.0, size * 0.9 // 1)
-    return max(0, int(size))
+def find_largest(most: int, fits: Callable[[int], bool]) -> int:
+    """Double a number of samples as long as it fits, to at most `most`; 0 if one sample does not fit."""
+    size = 0
+    while size < most and fits(larger := min(most, 2 * size or 1)):
+        size = larger
+    return size
 
 
 def _count_images(settings: Train) -> int:

@@ -1,8 +1,5 @@
 """The micro batch by measured memory. The measurement needs a GPU; its arithmetic and its batches do not."""
 
-from collections.abc import Callable
-from math import inf
-
 import pytest
 import torch
 
@@ -18,31 +15,10 @@ from . import tiny
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
 
-@pytest.mark.parametrize(
-    ("cost", "free_bytes", "most", "others", "expected"),
-    [
-        (lambda num: 30 + 10 * num, 100, 1000, inf, 7),
-        (lambda num: 30 + 10 * num, 99, 1000, inf, 6),
-        (lambda num: num, 100, 32, inf, 32),
-        (lambda num: num, 100, 1000, 5, 5),  # as the smallest of the devices
-        (lambda num: num + num**2 / 10, 20, 1000, inf, 9),  # 15 on the line, then 13, 11 and 9: 17.1 bytes
-        (lambda num: 60 * num, 100, 1000, inf, 1),
-        (lambda num: 60 if num == 1 else inf, 100, 1000, inf, 1),  # two run out of memory
-        (lambda num: 160 * num, 100, 1000, inf, 0),
-        (lambda num: inf, 100, 1000, inf, 0),
-    ],
-)
-def test_the_largest_batch_that_fits_is_taken_and_tried(
-    cost: Callable[[int], float], free_bytes: float, most: int, others: float, expected: int
-) -> None:
-    tried: list[int] = []
-
-    def measure(num_samples: int) -> float:
-        tried.append(num_samples)
-        return cost(num_samples)
-
-    assert memory.fit(measure, free_bytes, most, lambda number: min(number, others)) == expected
-    assert expected < 3 or tried[-1] == expected
+@pytest.mark.parametrize(("most", "expected"), [(64, 16), (24, 24), (7, 7), (1, 1)])
+def test_the_batch_is_doubled_while_it_fits(most: int, expected: int) -> None:
+    assert memory.find_largest(most, lambda num: num <= 24) == expected
+    assert memory.find_largest(most, lambda _: False) == 0
 
 
 def test_auto_without_a_gpu_is_an_error() -> None:
