@@ -6,14 +6,11 @@ digest's place. Checking takes half a second per GB and core; the files of a mod
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -27,21 +24,11 @@ MAX_HEADER_BYTES = 10**8  # as safetensors
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
     """Write a safetensors file with its digest."""
-    write(tensors, path, METADATA)
+    save_file(tensors, path, metadata=METADATA)
     with path.open("r+b") as file:
         header = _read_header(file)
         _write_header(file, header, METADATA)  # safetensors writes the metadata in random order
         _write_header(file, header, METADATA | {NAME: _hash(file, METADATA[NAME])})
-
-
-def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file; OSError if the system refuses, as of Python's own files."""
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:
-        if not (found := re.search(r"os error (\d+)", str(error))):
-            raise
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
 
 
 def check(files: Iterable[Path]) -> None:

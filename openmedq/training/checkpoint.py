@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from openmedq import paths
 from openmedq.config.learning import ROUNDING
 from openmedq.errors import StaleError
-from openmedq.model import digests
 from openmedq.storage.publish import publish, remove
 from openmedq.training.devices import Devices
 from openmedq.training.history import History
@@ -149,7 +148,7 @@ class Checkpoints:
         tensors["history.losses"] = torch.tensor(history.losses, dtype=torch.float64)
         with publish(self.folder / NEW, sum(tensor.nbytes for tensor in tensors.values())) as folder:
             folder.mkdir()
-            digests.write(tensors, folder / TENSORS)
+            save_file(tensors, folder / TENSORS)
             state = {
                 "schema": SCHEMA,
                 "fingerprint": dict(self.fingerprint),

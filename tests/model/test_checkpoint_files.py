@@ -11,7 +11,6 @@ from torch import nn
 
 from openmedq.config import Train
 from openmedq.errors import DiskFullError, ModelError, StaleError
-from openmedq.model import digests
 from openmedq.training import checkpoint, fingerprint
 from openmedq.training.trainer import Trainer
 
@@ -168,7 +167,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     bench: Bench, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.stop(at_update(3), validate_every=None)
-    before, save_file = bench.names(), digests.save_file
+    before, save_file = bench.names(), checkpoint.save_file
 
     def write_half(tensors: Any, path: Path, **_: Any) -> None:
         save_file(tensors, path)
@@ -176,7 +175,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch, pytest.raises(DiskFullError) as raised:
-        patch.setattr(digests, "save_file", write_half)
+        patch.setattr(checkpoint, "save_file", write_half)
         bench.train(validate_every=None)
     assert str(raised.value).startswith(f"{bench.folder}/new: no space left on the disk of data (")
     assert bench.names() == before
