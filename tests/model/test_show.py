@@ -12,7 +12,6 @@ from openmedq import paths
 from openmedq.cli import main
 from openmedq.config import Normalize
 from openmedq.errors import ModelError
-from openmedq.model import provenance
 from openmedq.model import tokenizer as tokenizers
 from openmedq.model.prompt import IGNORED, encode, respond
 from openmedq.reporting import sample as samples
@@ -189,7 +188,7 @@ def test_cut_tokens_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert "more were cut" in _show("vqa_rad/1", capsys)
 
 
-def test_the_tokenizer_is_that_of_the_model_if_it_has_these_weights(
+def test_the_tokenizer_of_a_new_language_model_is_that_of_data_model(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.undo()  # of _project: the real `find`, in an empty folder
@@ -197,15 +196,11 @@ def test_the_tokenizer_is_that_of_the_model_if_it_has_these_weights(
     settings = tiny.make_settings().language
     assert tokenizers.find(settings) is None
     tokenizer.save_pretrained(paths.MODEL)
-    tree: dict[str, Any] = {"policy": "any", "sources": {}, "base_weights": {}}
-    (paths.MODEL / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
     found = tokenizers.find(settings)
     assert found is not None and found.get_vocab() == tokenizer.get_vocab()
-    published = settings.model_copy(update={"weights": "somebody/llama"})
-    assert tokenizers.find(published, is_offline=True) is None, "data/model is of other weights"
-    tree["base_weights"]["language"] = {"weights": "somebody/llama", "revision": None, "licence": None}
-    (paths.MODEL / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
-    assert tokenizers.find(published, is_offline=True) is not None
+    (paths.MODEL / paths.ADAPTER).mkdir()
+    assert tokenizers.find(settings) is None, "data/model has a published language model"
+    assert tokenizers.find(settings.model_copy(update={"weights": "somebody/llama"}), is_offline=True) is None
     Path("empty").mkdir()
     with pytest.raises(ModelError, match="no tokenizer can be loaded"):
         tokenizers.find(settings.model_copy(update={"weights": "empty"}))
