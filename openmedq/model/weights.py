@@ -1,8 +1,6 @@
 """Find and read published checkpoints: safetensors, or pickles of which only tensors are read."""
 
 import json
-import pickle
-import re
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +17,6 @@ from openmedq.storage import unexpected
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save the tensors
 DATASETS = "datasets/"  # prefix of a repository of Hugging Face that is a dataset
-
-_FOREIGN = re.compile(r"Unsupported (?:global|class|operand)[^:]*: (?:GLOBAL )?(\S+)")
 
 
 def find(weights: str, revision: str | None, names: Sequence[str], where: str) -> Path:
@@ -57,11 +53,11 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is no checkpoint, is truncated, or holds other objects than tensors and plain values.
     """
+    with path.open("rb") as file:
+        other = unexpected.describe(file.read(unexpected.HEAD_BYTES), str(path.parent))
+    if other:
+        raise ModelError(f"{path} is {other[0]}, not a checkpoint; {other[1]}")
     try:
-        with path.open("rb") as file:
-            other = unexpected.describe(file.read(unexpected.HEAD_BYTES), str(path.parent))
-        if other:
-            raise ModelError(f"{path} is {other[0]}, not a checkpoint; {other[1]}")
         if path.suffix == ".safetensors":
             digests.check([path])
             tree: Any = load_file(path)
@@ -70,21 +66,11 @@ def read(path: Path) -> dict[str, Tensor]:
                 tree = torch.load(path, map_location="cpu", weights_only=True)  # does not run pickled code
     except ModelError:
         raise
-    except FileNotFoundError:
-        raise ModelError(f"{path}: not found; get it again") from None
-    except pickle.UnpicklingError as error:
-        found = _FOREIGN.search(str(error))
-        what = f"holds {found[1]}" if found else "is a pickle of other objects, or truncated"
+    except Exception as error:  # torch, zip, pickle and safetensors have their own types; torch advises to run the code
         raise ModelError(
-            f"{path}: {what}; only tensors and plain values are read: save its state dict alone"
+            f"{path}: is damaged, or has other objects than tensors and plain values, which may be code; get it again, "
+            "or save the state dict of its model alone"
         ) from error
-    except Exception as error:  # torch, zip, pickle and safetensors have their own types
-        if "TorchScript" in str(error):  # such as OpenAI's own files of CLIP
-            raise ModelError(
-                f"{path}: is a TorchScript archive, which holds code; save its tensors alone, as with "
-                "torch.save(torch.jit.load(FILE).state_dict(), NEW)"
-            ) from None
-        raise ModelError(f"{path}: not a checkpoint, or truncated, get it again: {shorten(error)}") from error
     while isinstance(tree, dict) and (wrapper := next((k for k in WRAPPERS if isinstance(tree.get(k), dict)), None)):
         tree = tree[wrapper]
     tensors = (
