@@ -7,7 +7,7 @@ Problems of the first LLaMA checkpoints, on which `chaoyi-wu/PMC_LLAMA_7B` is ba
   In these cases `LlamaTokenizer` is loaded by name, with `<s>`, `</s>` and `<unk>`.
 - The model's config has bos 0 and eos 1, but the ids of `<s>` and `</s>` are 1 and 2: the tokenizer's ids are used.
 - There is no pad token: `<pad>` is added. With eos as pad token, the model would not learn to stop.
-- The vocabulary is a SentencePiece file, `tokenizer.model`: reading it requires the package `sentencepiece`.
+- The vocabulary is a SentencePiece file, `tokenizer.model`: transformers reads it with the package `sentencepiece`.
 - `legacy` tokenizers add a space after each special token: `prompt.py` tokenizes whole conversations only, so that
   training and generation see the same tokens.
 
@@ -15,7 +15,6 @@ The tokenizer holds the chat template (see `prompt.py`).
 """
 
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
@@ -117,10 +116,7 @@ def _load(
     except ModelError:
         raise
     except Exception as error:  # missing folder, no network, damaged files: many exception types
-        reason = shorten(error)
-        if "tiktoken" in reason and find_spec("sentencepiece") is None:
-            reason = "its tokenizer.model requires the package `sentencepiece`; run `pip install sentencepiece`"
-        raise ModelError(f"train.language.weights: {weights}: can't be loaded: {reason}") from error
+        raise ModelError(f"train.language.weights: {weights}: can't be loaded: {shorten(error)}") from error
     if names["missing_keys"]:
         raise ModelError(
             f"train.language.weights: {weights}: {len(names['missing_keys'])} tensors are missing, such as "

@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,25 +116,3 @@ def test_weights_that_can_not_be_loaded_are_one_line(tmp_path: Path, monkeypatch
         with pytest.raises(ModelError, match=f"train.language.weights: {weights}: can't be loaded") as caught:
             language.build(Language(weights=weights), [])
         assert "\n" not in str(caught.value)
-
-
-def test_a_sentencepiece_file_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise ValueError("`tiktoken` is required to read a `tiktoken` file.")
-
-    monkeypatch.setattr(language, "load_tokenizer", fail)
-    monkeypatch.setattr(language, "find_spec", lambda _: None)
-    with pytest.raises(ModelError, match="requires the package `sentencepiece`"):
-        language.build(Language(weights=str(publish(tmp_path))), [])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("dtype", "is_mapped"), [(torch.bfloat16, True), (torch.float32, False)])
-def test_weights_of_the_same_precision_are_mapped_not_copied(
-    dtype: torch.dtype, is_mapped: bool, tmp_path: Path
-) -> None:
-    publish(tmp_path)
-    LlamaForCausalLM.from_pretrained(tmp_path).bfloat16().save_pretrained(tmp_path)
-    model, _ = language.build(Language(weights=str(tmp_path)), [], dtype)
-    assert (str(tmp_path / "model.safetensors") in Path("/proc/self/maps").read_text()) == is_mapped
-    del model
