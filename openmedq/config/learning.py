@@ -127,7 +127,7 @@ class Train(Section):
     liger: bool = Field(False, description="Liger's fused kernels; needs a GPU and the package liger-kernel")
     checkpoint_minutes: Positive = Field(30.0, description="time between checkpoints; one more after each epoch")
     validate_every: Count | None = Field(None, description="updates between validations; null: at the end only")
-    validate_rows: Count = Field(512, description="validation rows of the validations during training")
+    validate_rows: Count = Field(512, description="validation rows of a validation, at most")
     patience: Count | None = Field(None, description="validations without a lower loss before training stops early")
     select: Literal["last", "best"] = Field(
         "last", description="weights to save: last, or of the lowest validation loss"

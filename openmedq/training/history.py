@@ -19,7 +19,7 @@ class History:
     num_tokens: int = 0  # learned tokens
     num_cut_samples: int = 0
     validation_losses: dict[str, float] = field(default_factory=dict)  # number of updates (JSON has no int keys): loss
-    validation_loss: float | None = None  # at the end: of all validation rows, with the weights that are kept
+    validation_loss: float | None = None  # of the weights that are kept
 
     @property
     def num_steps(self) -> int:

@@ -26,14 +26,13 @@ PRELOADED = ["openmedq.training.data", "openmedq.storage.shards", "transformers.
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Rows that are encoded together: those of an update, or some of a validation, or none."""
+    """Rows that are encoded together: those of an update, or some of a validation."""
 
     rows: np.ndarray[Any, np.dtype[np.int64]]  # (B,), of all devices
     update: int | None  # its number, from 0; None: of a validation
     epoch: int = 0  # of the last row, from 0
     ends_epoch: bool = False  # the next update begins another epoch
     ends_validation: bool = False
-    ends_updates: bool = False  # it has no rows: the final validation follows
 
 
 def load(

@@ -1,4 +1,4 @@
-"""The jobs of a training: its updates, the validations between them, and the final validation."""
+"""The jobs of a training: its updates, and the validations between them and after the last one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,21 +27,13 @@ class Plan:
         """Yield the jobs that are left after a history, which grows meanwhile."""
         done = history.num_steps
         if self._is_validated(done) and str(done) not in history.validation_losses:
-            yield from self._validate(self.settings.validate_rows)  # the checkpoint preceded the validation
+            yield from self._validate()  # the checkpoint preceded the validation
         for step, job in enumerate(self.order.updates(done, self.num_updates), start=done + 1):
             if self.is_out_of_patience(history):
-                break
+                return
             yield job
             if self._is_validated(step):
-                yield from self._validate(self.settings.validate_rows)
-        yield Job(self.held_out[:0], None, ends_updates=True)
-        if not self.validates_all_rows:
-            yield from self._validate(len(self.held_out))
-
-    @property
-    def validates_all_rows(self) -> bool:
-        """Whether the validations during the training are of all rows, so that no final one is needed."""
-        return bool(self.settings.validate_every) and len(self.held_out) <= self.settings.validate_rows
+                yield from self._validate()
 
     def is_out_of_patience(self, history: History) -> bool:
         """Return whether the training stops early."""
@@ -56,12 +48,12 @@ class Plan:
         return np.where(drawn[0] < self.settings.blank_share, drawn[1], np.nan).astype(np.float32)
 
     def _is_validated(self, step: int) -> bool:
-        """Return whether a validation during the training follows `step` updates; one follows the last update."""
-        every = self.settings.validate_every
-        return bool(every and len(self.held_out) and step and (step % every == 0 or step == self.num_updates))
+        """Return whether a validation follows `step` updates; one follows the last update."""
+        every = self.settings.validate_every or self.num_updates
+        return bool(len(self.held_out) and step and (step % every == 0 or step == self.num_updates))
 
-    def _validate(self, max_rows: int) -> Iterator[Job]:
-        rows, size = self.held_out, self.settings.batch_size
+    def _validate(self) -> Iterator[Job]:
+        rows, size, max_rows = self.held_out, self.settings.batch_size, self.settings.validate_rows
         if max_rows < len(rows):
             rows = np.sort(np.random.default_rng([self.settings.seed]).choice(rows, max_rows, replace=False))
         for start in range(0, len(rows), size):

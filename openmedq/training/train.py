@@ -189,10 +189,9 @@ def _read_texts(store: ShardStore, rows: pa.Table) -> Iterator[str]:
 
 
 def _write_losses(history: History, path: Path) -> None:
-    """Write the losses of all updates and of the validations during the training, or else of the final one."""
-    validated: dict[str, float | None] = {str(history.num_steps): history.validation_loss, **history.validation_losses}
+    """Write the losses of all updates and validations."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "loss", "validation_loss"])
         for step, loss in enumerate(history.losses, start=1):
-            writer.writerow([step, loss, validated.get(str(step))])
+            writer.writerow([step, loss, history.validation_losses.get(str(step))])

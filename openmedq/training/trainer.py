@@ -93,12 +93,13 @@ class Trainer:
         with closing(jobs), catch_sigterm() as requested, progress("train", self.num_updates) as advance:
             advance(self.history.num_steps)
             self._meter = Meter(self.num_updates, self.devices.device, advance)
-            taken = self._take(jobs, requested)
-            self._run(taken)
+            self._run(self._take(jobs, requested))
             self._save()
-            if self.settings.select == "best":
-                self.checkpoints.load_best(self.trained, self.history)
-            self._validate_all(taken)
+        step: int | None = self.history.num_steps
+        if self.settings.select == "best":
+            self.checkpoints.load_best(self.trained, self.history)
+            step = self.history.best_step
+        self.history.validation_loss = self.history.validation_losses.get(str(step))
         return self.history
 
     def _check_start(self) -> None:
@@ -129,8 +130,6 @@ class Trainer:
         """Run the updates and the validations between them."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.devices.device)
         for job, rows in taken:
-            if job.ends_updates:
-                return
             if self._plan.is_out_of_patience(self.history):  # these rows were loaded ahead
                 continue
             if job.update is None:
@@ -268,22 +267,13 @@ class Trainer:
         return sums
 
     def _end_validation(self, sums: Tensor) -> None:
-        """Log the loss of a validation during the training; keep the weights if it is the lowest."""
+        """Log the loss of a validation; keep the weights if it is the lowest of several."""
         step, loss = self.history.num_steps, self._average(sums)
         self.history.validation_losses[str(step)] = loss
         self.log({"validation_loss": loss}, step)
-        if self.history.best_step == step:
+        if self.settings.validate_every and self.history.best_step == step:
             name = self.checkpoints.save_best(self.trained, self.history)
             self.log.checkpoint(name, step, {"loss": self.history.losses[-1], "validation_loss": loss})
-
-    def _validate_all(self, taken: Iterator[tuple[Job, list[Row]]]) -> None:
-        """Compute the loss of all validation rows with the weights that the training gives."""
-        sums = sum(self._validate(rows) for _, rows in taken)
-        if self._plan.validates_all_rows:
-            step = self.history.best_step if self.settings.select == "best" else self.history.num_steps
-            self.history.validation_loss = self.history.validation_losses.get(str(step))
-        elif isinstance(sums, Tensor):
-            self.history.validation_loss = self._average(sums)
 
     def _average(self, sums: Tensor) -> float:
         total, count = self.devices.sum(sums).tolist()

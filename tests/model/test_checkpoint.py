@@ -3,11 +3,9 @@
 import multiprocessing
 from typing import Any
 
-import numpy as np
 import pytest
 
 from openmedq.errors import StaleError
-from openmedq.training.data import Piece
 from openmedq.training.optimizer import find_part
 from openmedq.training.trainer import Trainer
 
@@ -104,15 +102,3 @@ def test_patience_counts_over_a_stop(bench: Bench, undisturbed: Any) -> None:
     bench.stop(at_update(num_updates - 1), **changes)
     bench.stop(in_validation(num_updates), **changes)
     assert bench.train(**changes) == expected
-
-
-def test_the_final_validation_is_of_all_rows_and_chooses_no_weights(bench: Bench) -> None:
-    trainers: list[Trainer] = []
-    bench.train(trainers.append)
-    (trainer,) = trainers
-    history = trainer.history
-    assert set(history.validation_losses) == {"3", "6", "8"}
-    shown = trainer.dataset[Piece(trainer.held_out, np.full(3, np.nan, np.float32))]
-    sums = trainer._validate(shown)
-    assert history.validation_loss == pytest.approx((sums[0] / sums[1]).item(), rel=1e-6)
-    assert history.validation_loss != history.validation_losses["8"], "that is of two of the three rows"

@@ -112,7 +112,7 @@ def stop_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: in
     monkeypatch.setattr(where, name, stop)
 
 
-@pytest.mark.parametrize(("name", "number", "done"), [("_update", 6, 6), ("_validate_all", 1, 12)])
+@pytest.mark.parametrize(("name", "number", "done"), [("_update", 6, 6), ("_end_validation", 3, 12)])
 def test_sigterm_saves_a_checkpoint(
     name: str, number: int, done: int, folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
