@@ -54,6 +54,17 @@ def bed(processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
     return Bed(processor, tmp_path / "checkpoints")
 
 
+def test_the_rate_rises_linearly_and_falls_as_half_a_cosine_to_zero() -> None:
+    scales = [scale(update, 4, 12) for update in range(13)]
+    assert scales[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert scales[4:] == pytest.approx([(1 + math.cos(math.pi * eighth / 8)) / 2 for eighth in range(9)])
+
+
+@pytest.mark.parametrize(("num_warmup", "expected"), [(0, [1, 0.75, 0.25]), (1, [1, 1, 0.5]), (3, [1 / 3, 2 / 3, 1])])
+def test_the_rate_of_a_short_training(num_warmup: int, expected: list[float]) -> None:
+    assert [scale(update, num_warmup, 3) for update in range(3)] == pytest.approx(expected)
+
+
 def test_matrices_decay_and_vectors_do_not(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     forward = Learner.forward
 
