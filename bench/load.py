@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from openmedq.config import Normalize
 from openmedq.model.pixels import decode
-from openmedq.schema import EncodedImage, Provenance, Sample, Task, Turn
+from openmedq.schema import Turn
 from openmedq.storage.images import encode
 from openmedq.storage.shards import ShardStore
 from openmedq.training.data import EncodedRows, Row
@@ -51,6 +51,7 @@ from openmedq.training.order import Order
 WORKERS, BATCH, SKIPPED = 2, 64, 4
 BICUBIC = PIL.Image.Resampling.BICUBIC
 NUM_TARS = 4
+TURN = Turn("Is there evidence of a pleural effusion on the left side?", "No, the left side is clear.")  # of each image
 
 
 def main() -> None:
@@ -90,7 +91,8 @@ def prepare(published: Path, num_images: int, folder: Path) -> str:
     images = [encode(path.read_bytes(), Normalize()) for path in files]
     shown = list(itertools.islice(itertools.cycle(images), num_images))
     (folder / "shards" / "bench").mkdir(parents=True)
-    ShardStore(folder / "shards" / "bench").write(map(make_sample, itertools.count(), shown), Normalize())
+    samples = (mix.make_sample(number, TURN, image) for number, image in enumerate(shown))
+    ShardStore(folder / "shards" / "bench").write(samples, Normalize())
     (folder / "files").mkdir()
     paths = [folder / "files" / f"{number:06}.img" for number in range(num_images)]
     for path, image in zip(paths, shown, strict=True):
@@ -108,21 +110,6 @@ def prepare(published: Path, num_images: int, folder: Path) -> str:
     megapixels = statistics.mean(image.width * image.height for image in images) / 1e6
     num_gray = sum(PIL.Image.open(io.BytesIO(image.data)).mode == "L" for image in images)
     return f"{len(images)} images, {num_gray} gray, {megapixels:.2f} megapixels and {kilobytes:.0f} kB on average"
-
-
-def make_sample(number: int, image: EncodedImage) -> Sample:
-    """A question about an image."""
-    return Sample(
-        id=f"bench/{number}",
-        source="bench",
-        split="train",
-        task=Task.VQA,
-        modality="radiology",
-        licence="",
-        provenance=Provenance("", str(number)),
-        turns=(Turn("Is there evidence of a pleural effusion on the left side?", "No, the left side is clear."),),
-        images=(image,),
-    )
 
 
 def measure(batches: Iterable[int]) -> float:
@@ -164,8 +151,7 @@ def make_processor(side_px: int) -> Any:
     from openmedq.model.model import build_processor
 
     vision = profile(Path(__file__).parents[1] / paths.CONF, "paper").train.vision
-    turn = make_sample(0, None).turns[0]  # type: ignore[arg-type]
-    tokenizer = language.complete(language.train_tokenizer([f"{turn.question} {turn.answer}"], 320))
+    tokenizer = language.complete(language.train_tokenizer([f"{TURN.question} {TURN.answer}"], 320))
     return build_processor(tokenizer, vision.model_copy(update={"image_size_px": side_px}))
 
 

@@ -43,17 +43,20 @@ def make_samples(num_rows: int, num_words: int, caption_words: int, sides_px: tu
             Turn(f"{say(7)}?", say(2)),
             Turn(f"{say(15)}?", "yes", context=say(230), options=("yes", "no", "maybe")),
         )[kind]
-        yield Sample(
-            id=f"{SOURCE}/{number}",
-            source=SOURCE,
-            split="train",
-            task=task,
-            modality="mixed",
-            licence="CC0-1.0",
-            provenance=Provenance("rows.json", str(number)),
-            turns=(turn,),
-            images=() if task is Task.TEXT_QA else (images[random.integers(NUM_IMAGES)],),
-        )
+        shown = () if task is Task.TEXT_QA else (images[random.integers(NUM_IMAGES)],)
+        yield make_sample(number, turn, *shown, task=task)
+
+
+def make_sample(name: object, turn: Turn, *images: Any, **changes: Any) -> Sample:
+    """A training row about images."""
+    known = {"source": SOURCE, "split": "train", "task": Task.VQA, "modality": "mixed", "licence": "CC0-1.0"} | changes
+    return Sample(
+        id=f"{known['source']}/{name}",
+        provenance=Provenance("rows.json", str(name)),
+        turns=(turn,),
+        images=images,
+        **known,
+    )
 
 
 def draw_image(random: np.random.Generator, sides_px: tuple[int, int], num_channels: int) -> PIL.Image.Image:

@@ -29,7 +29,7 @@ from openmedq.config import Normalize, Params
 from openmedq.config.render import render
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access
-from openmedq.schema import INDEX_SCHEMA, Groups, Provenance, Role, Sample, Task, Turn
+from openmedq.schema import INDEX_SCHEMA, Groups, Role, Sample, Task, Turn
 from openmedq.storage.images import encode
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX
@@ -102,16 +102,13 @@ def _generate(num_rows: int, side_px: int, classes: tuple[str, ...]) -> Iterator
         images.append(encode(buffer.getvalue(), Normalize()))
     for number, image in zip(range(num_rows), itertools.cycle(images)):
         patient = number * NUM_PATIENTS // NUM_ROWS
-        yield Sample(
-            id=f"{NAME}/{number}",
+        yield mix.make_sample(
+            number,
+            Turn("", ""),
+            image,
             source=NAME,
             split="test" if (patient * 7919) % 1000 < 1000 * TEST_SHARE else "train_val",
             task=Task.CLASSIFICATION,
-            modality="radiology",
-            licence="",
-            provenance=Provenance("", str(number)),
-            turns=(Turn("", ""),),
-            images=(image,),
             groups=Groups(patient=str(patient)),
             labels=tuple(name for name, each in zip(classes, rng.random(len(classes)), strict=True) if each < 0.07),
         )
