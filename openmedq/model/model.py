@@ -134,7 +134,8 @@ def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForCond
     if not folder.is_dir():  # PEFT would ask the hub for a model of that name
         raise ModelError(f"{folder}: no model there; run `dvc repro`, which trains it")
     _quiet()
-    digests.check(sorted(folder.glob("model*.safetensors")))
+    for path in sorted(folder.glob("model*.safetensors")):
+        digests.check(path)
     try:
         model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, device_map=device)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)

@@ -59,7 +59,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} is {other[0]}, not a checkpoint; {other[1]}")
     try:
         if path.suffix == ".safetensors":
-            digests.check([path])
+            digests.check(path)
             tree: Any = load_file(path)
         else:
             with torch.serialization.safe_globals([Namespace]):

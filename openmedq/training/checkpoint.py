@@ -1,7 +1,7 @@
 """Checkpoints of a training, in a folder of data/checkpoints: the last two, and the best by validation loss.
 
     5feceb66/update-00000200/state.safetensors   what trains and its AdamW moments, under their names; the losses
-    5feceb66/update-00000200/state.json          fingerprint, step, counts, sha256 of the tensors
+    5feceb66/update-00000200/state.json          fingerprint, step, counts
     5feceb66/best-00000120/                      the same, without the moments
 
 The folder's name is a digest of data, settings and initial weights. If one of them changes, the training starts anew in
@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from openmedq import paths
 from openmedq.config.learning import ROUNDING
-from openmedq.errors import StaleError
+from openmedq.errors import ModelError, StaleError
+from openmedq.model import digests
 from openmedq.storage.publish import publish, remove
 from openmedq.training.devices import Devices
 from openmedq.training.history import History
@@ -148,11 +149,10 @@ class Checkpoints:
         tensors["history.losses"] = torch.tensor(history.losses, dtype=torch.float64)
         with publish(self.folder / NEW, sum(tensor.nbytes for tensor in tensors.values())) as folder:
             folder.mkdir()
-            save_file(tensors, folder / TENSORS)
+            digests.save(tensors, folder / TENSORS)
             state = {
                 "schema": SCHEMA,
                 "fingerprint": dict(self.fingerprint),
-                "sha256": hash_file(folder / TENSORS),
                 "step": history.num_steps,
                 "history": {key: value for key, value in asdict(history).items() if key != "losses"},
             }
@@ -174,12 +174,12 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
     """
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        is_whole = state["schema"] == SCHEMA and state["sha256"] == hash_file(folder / TENSORS)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        digests.check(folder / TENSORS)
+        return state if state["schema"] == SCHEMA else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, ModelError):
         return None
     except OSError as error:
         raise StaleError(f"{folder}: can't be read: {error.strerror}; run the command again, or remove it") from error
-    return state if is_whole else None
 
 
 def _load(folder: Path, state: Mapping[str, Any], trained: Trained, optimizer: torch.optim.Optimizer | None) -> History:
@@ -211,12 +211,6 @@ def _write(trained: Trained, optimizer: torch.optim.Optimizer | None, tensors: d
             key, _, parameter_name = rest.partition(".")
             parameter = trained[parameter_name]
             optimizer.state[parameter][key] = value if key == "step" else _like(value, parameter)
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

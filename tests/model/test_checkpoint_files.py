@@ -47,11 +47,11 @@ def test_a_checkpoint_that_can_not_be_read_now_is_not_taken_for_damaged(
     """A shared file system fails, or the file belongs to another user: the next checkpoint would remove this one."""
     bench.stop(at_update(5))
 
-    def fail(path: Path) -> str:
+    def fail(path: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch, pytest.raises(StaleError, match=r"update-00000005: can't be read: Input/out"):
-        patch.setattr(checkpoint, "hash_file", fail)
+        patch.setattr(checkpoint.digests, "check", fail)
         bench.train()
     assert bench.train() == undisturbed() and len(bench.record.read("lr")) == NUM_UPDATES - 5
 
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     bench: Bench, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.stop(at_update(3), validate_every=None)
-    before, save_file = bench.names(), checkpoint.save_file
+    before, save_file = bench.names(), checkpoint.digests.save_file
 
     def write_half(tensors: Any, path: Path, **_: Any) -> None:
         save_file(tensors, path)
@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch, pytest.raises(DiskFullError) as raised:
-        patch.setattr(checkpoint, "save_file", write_half)
+        patch.setattr(checkpoint.digests, "save_file", write_half)
         bench.train(validate_every=None)
     assert str(raised.value).startswith(f"{bench.folder}/new: no space left on the disk of data (")
     assert bench.names() == before

@@ -16,7 +16,7 @@ def test_a_file_with_a_digest_is_read_by_safetensors(tmp_path: Path) -> None:
     digests.save(TENSORS, path)
     assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in load_file(path).items())
     assert weights.read(path).keys() == TENSORS.keys()
-    digests.check([path])
+    digests.check(path)
 
 
 def test_a_flipped_bit_of_the_tensors_is_an_error(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_flipped_bit_of_the_tensors_is_an_error(tmp_path: Path) -> None:
     for place in (whole.index(b"b\xc2\xb5"), *range(start, len(whole))):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(ModelError, match=r"model\.safetensors: is damaged"):
-            digests.check([path])
+            digests.check(path)
     with pytest.raises(ModelError, match="is damaged"):
         models.load(tmp_path)
     with pytest.raises(ModelError, match="is damaged"):
@@ -38,7 +38,7 @@ def test_a_flipped_bit_of_the_tensors_is_an_error(tmp_path: Path) -> None:
 def test_published_weights_without_a_digest_pass(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(TENSORS, path, metadata={"format": "pt"})
-    digests.check([path])
+    digests.check(path)
 
 
 @pytest.mark.parametrize("place", [0, 7, 12])  # of the header's length, and its first name

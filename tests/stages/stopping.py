@@ -44,7 +44,7 @@ def patch(trainer):
     trainer.Trainer._update, trainer.Trainer.train = log_and_update, train_and_stop
     from openmedq.training import checkpoint, objectives
 
-    combine, hash_file, is_first = objectives.combine, checkpoint.hash_file, [True]
+    combine, save, is_first = objectives.combine, checkpoint.digests.save, [True]
 
     def combine_or_stop(*arguments):
         if WHERE == "micro" and number_of[0] == int(STOP):
@@ -53,12 +53,12 @@ def patch(trainer):
             is_first[0] = False
         return combine(*arguments)
 
-    def hash_or_stop(path):
-        if WHERE == "save" and number_of[0] == int(STOP) and ".partial" in str(path):
+    def save_and_stop(tensors, path):
+        save(tensors, path)
+        if WHERE == "save" and number_of[0] == int(STOP):
             kill()
-        return hash_file(path)
 
-    objectives.combine, checkpoint.hash_file = combine_or_stop, hash_or_stop
+    objectives.combine, checkpoint.digests.save = combine_or_stop, save_and_stop
 
 
 class Finder(importlib.abc.MetaPathFinder):

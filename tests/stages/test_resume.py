@@ -140,7 +140,7 @@ def test_a_full_disk_at_the_end_costs_no_update(
     paths.MODEL.mkdir()
     (paths.MODEL / "config.json").write_text("the last good one")
     with monkeypatch.context() as patch:
-        patch.setattr("openmedq.model.digests.save", fail)
+        patch.setattr("openmedq.model.saving._write_merged", fail)
         assert main(["train"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: data/model: no space left on the disk of data (")
