@@ -1,10 +1,6 @@
-import gzip
-import io
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from openmedq.evaluation.answer_files import match
@@ -13,21 +9,6 @@ from tests.evaluation.test_commands import _published, rows, samples, scored, wr
 from tests.model.tiny import make_sample
 
 __all__ = ["_published"]  # a fixture of every test
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "excel.csv", "a.csv.gz", "a.jsonl.gz"])
-def test_each_file_scores_as_json_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    given = rows(wrong=3)
-    expected = scored(write_jsonl(given), capsys)
-    text = io.StringIO()
-    if ".jsonl" in name:
-        text.write(Path("answers.jsonl").read_text("utf-8"))
-    else:
-        delimiter = {"a.tsv": "\t", "excel.csv": ";"}.get(name, ",")
-        pd.DataFrame(given).assign(note="a, b").to_csv(text, sep=delimiter, index=False)
-    data = text.getvalue().encode("utf-8-sig" if name == "excel.csv" else "utf-8")
-    Path(name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert scored(name, capsys) == expected
 
 
 FOLDERS = ("p1/scan.png", "p2/scan.png")  # file names that repeat in the folders of patients
