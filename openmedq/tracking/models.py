@@ -101,11 +101,7 @@ def compare(client: Any, run_id: str, stage: str, answers: Answers) -> None:
     The description of the model's version states the result.
     """
     path = f"{stage}/answers-{answers.questions[:12]}.json"
-    stored = {
-        "questions": answers.questions,
-        "correct": "".join(map(str, answers.correct)),
-        "clusters": list(answers.clusters),
-    }
+    stored = {"questions": answers.questions, "correct": "".join(map(str, answers.correct))}
     client.log_text(run_id, json.dumps(stored), path)
     version = _find_version(client, run_id)
     if version is None:  # not trained here

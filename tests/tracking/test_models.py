@@ -153,7 +153,7 @@ def test_scores_belong_to_the_trained_model_and_stored_answers_have_no_ids() -> 
     assert {metric.key: metric.value for metric in model.metrics} == {"evaluate/score": 1.0}
     assert json.loads(model.tags["mlflow.modelVersions"])[0]["version"] == "1"
     (path,) = Path("mlartifacts").rglob("answers-*.json")
-    assert set(json.loads(path.read_text())) == {"questions", "correct", "clusters"}
+    assert set(json.loads(path.read_text())) == {"questions", "correct"}
 
 
 def test_the_interval_is_that_of_a_clustered_bootstrap() -> None:
