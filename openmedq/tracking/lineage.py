@@ -60,10 +60,16 @@ def hash_folder(folder: Path) -> str:
     entries = []
     for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
         if path.is_file():
-            with path.open("rb") as file:
-                md5 = hashlib.file_digest(file, "md5").hexdigest()
-            entries.append({"md5": md5, "relpath": path.relative_to(folder).as_posix()})
+            entries.append({"md5": hash_path(path), "relpath": path.relative_to(folder).as_posix()})
     return f"{hashlib.md5(json.dumps(entries).encode()).hexdigest()}.dir"
+
+
+def hash_path(path: Path) -> str:
+    """Return the md5 of a file, or of a folder as DVC computes it."""
+    if path.is_dir():
+        return hash_folder(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def read_inputs(md5s: Mapping[str, str]) -> list[Input]:
