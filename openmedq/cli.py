@@ -199,7 +199,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     score.add_argument("--dataset", dest="dataset_id", required=True, metavar="ID", help="as of `questions`")
     score.add_argument("--raw", type=Path, metavar="DIR", help="the published files; default: data/samples/ID")
     score.add_argument(
-        "--clean", type=Path, metavar="FILE", help="copies in the training data, as data/verdicts/clean.parquet"
+        "--clean", type=Path, metavar="FILE", help="copies in the training data: data/verdicts/clean.parquet"
     )
     score.add_argument("--output", type=Path, metavar="TABLE", help="write a .parquet file that `compare` reads")
     compare = add("compare", _lazily("openmedq.evaluation.compare"), "compare two tables of answers, A and B")

@@ -1,12 +1,10 @@
 """Files of answers, which any system may have written, and which record of a dataset each answer belongs to.
 
-JSON lines or list, CSV, TSV or Parquet with `answer` and `id`, or with `answer`, `question` and `image`. The names of
+JSON lines, CSV, TSV or Parquet with `answer` and `id`, or with `answer`, `question` and `image`. The names of
 other tools are read too: `question_id` for the id; `prediction`, `response` or `text` for the answer. Files with
 `prediction` or `response` have the reference in `answer`, so these columns go first.
 """
 
-import json
-import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +18,6 @@ from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.datasets.readers.tables import find_delimiter, stream_table
 from openmedq.errors import SourceError
 from openmedq.schema import Sample
-from openmedq.storage.texts import open_text
 
 ANSWER, ID, QUESTION, IMAGE = "answer", "id", "question", "image"
 IDS, ANSWERS = (ID, "question_id"), ("prediction", "response", ANSWER, "text")  # in the order of preference
@@ -28,8 +25,6 @@ IDS, ANSWERS = (ID, "question_id"), ("prediction", "response", ANSWER, "text")  
 Names = tuple[str, ...]
 
 _SUFFIX = re.compile(r"\.[a-z]\w{1,4}$")  # not the last number of a DICOM UID
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,23 +54,10 @@ def read_answers(path: Path) -> list[dict[str, str]]:
                 f"{place}: has no {' and no '.join(absent)}; expected {ANSWER} and {ID}, or {ANSWER}, "
                 f"{QUESTION} and {IMAGE} (empty for a question without an image)"
             )
-        if not rows and (others := [name for name in row if name and name not in (answer, *IDS, QUESTION, IMAGE)]):
-            _log.info("%s: the answers are in the column %s; not read: %s", path, answer, ", ".join(others))
         rows.append({key: _to_text(row[name], f"{place}: {name}") for key, name in columns.items()})
     if not rows:
         raise SourceError(f"{path}: has no row")
     return rows
-
-
-def read_contamination(path: Path) -> dict[str, str | None]:
-    """Why a question is not clean, None if it is, by the ids in a file with the columns of clean.parquet."""
-    reasons: dict[str, str | None] = {}
-    for place, row in _stream(path):
-        if not row.keys() >= {"id", "reason"}:
-            raise SourceError(f"{place}: has no columns id and reason; give the clean.parquet of the stage deduplicate")
-        row_id, reason = (_to_text(row[name], f"{place}: {name}") for name in ("id", "reason"))
-        reasons[row_id] = reason or None
-    return reasons
 
 
 def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> Matched:
@@ -126,34 +108,21 @@ def _stream(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the rows of a file, each with its place; SourceError at the first row that can't be read."""
     kind, unit = Path(path.name.lower().removesuffix(".gz")).suffix, "line"
     rows: Iterator[tuple[str, Any]]
-    if kind in (".jsonl", ".json"):
-        items = _read_list(path)
-        rows, unit = (stream_lines(path), unit) if items is None else (((str(n), each) for n, each in items), "record")
+    if kind == ".jsonl":
+        rows = stream_lines(path)
     elif kind in (".csv", ".tsv"):
         rows = stream_table(path, (), find_delimiter(path, (*IDS, *ANSWERS))[0])
     elif path.suffix.lower() == ".parquet":
         rows, unit = stream_parquet(path, ()), "row"
     else:
-        raise SourceError(f"{path}: is not a .jsonl, .json, .csv, .tsv or .parquet file; convert it")
+        raise SourceError(f"{path}: is not a .jsonl, .csv, .tsv or .parquet file; convert it")
     for number, row in rows:
         place = f"{path}, {unit} {number}"
         if isinstance(row, Unusable):
             raise SourceError(f"{place}: {row.detail}")
         if not isinstance(row, Mapping):
-            raise SourceError(f"{place}: is not a JSON object; expected one on each line, or a list of them")
+            raise SourceError(f"{place}: is not a JSON object; expected one on each line")
         yield place, row
-
-
-def _read_list(path: Path) -> Iterable[tuple[int, Any]] | None:
-    """The items of a JSON list, from 1; None if the file does not begin as one."""
-    with open_text(path) as text:
-        if not text.read(64).lstrip().startswith("["):
-            return None
-        text.seek(0)
-        try:
-            return enumerate(json.load(text), start=1)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{path}: is not a whole JSON list ({error}); write it again") from None
 
 
 def _to_text(value: Any, place: str) -> str:

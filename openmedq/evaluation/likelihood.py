@@ -12,7 +12,6 @@ computed once. An answer includes its end, `</s>`, so that "2" and "2 cm" are bo
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,25 +83,16 @@ def lay_out(answers: Sequence[Encoded]) -> Candidates:
 
 
 class Scorer:
-    """A saved model, which is loaded at the first use, and its log-probabilities of answers."""
+    """A saved model, and its log-probabilities of answers."""
 
     def __init__(self, folder: Path, device: torch.device, batch_size: int) -> None:
-        """`batch_size` is the number of rows of maximum length in a forward pass; shorter rows form larger batches."""
-        self._folder, self.device, self._batch_size = folder, device, batch_size
+        """Load the model; ModelError if the folder has none.
 
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        return load(self._folder, self.device)
-
-    @property
-    def model(self) -> Any:
-        """The LLaVA; ModelError if the folder has none."""
-        return self._loaded[0]
-
-    @property
-    def processor(self) -> Any:
-        """Its processor."""
-        return self._loaded[1]
+        `batch_size` is the number of rows of maximum length in a forward pass; shorter rows form larger batches.
+        """
+        self.device, self._batch_size = device, batch_size
+        self.model: Any
+        self.model, self.processor = load(folder, device)
 
     def read_images(self, samples: Sequence[Sample]) -> Tensor:
         """Return the images of all samples in order, (N, 3, S, S) uint8."""

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from openmedq.datasets import registry
 from openmedq.errors import ParamsError, SourceError
-from openmedq.evaluation.answer_files import match, read_answers, read_contamination
+from openmedq.evaluation.answer_files import match, read_answers
 from openmedq.evaluation.metrics.choices import read_answer
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN
 from openmedq.evaluation.metrics.predictions import (
@@ -25,8 +25,8 @@ from openmedq.evaluation.metrics.predictions import (
 )
 from openmedq.evaluation.questions import scan
 from openmedq.evaluation.terminal import check_resamples, format_difference, format_score, make_table
-from openmedq.schema import Rejected, Sample
-from openmedq.storage.tables import write_table
+from openmedq.schema import CLEAN_SCHEMA, Rejected, Sample
+from openmedq.storage.tables import read_table, write_table
 
 NUM_NAMED = 5  # ids in a line
 
@@ -42,7 +42,7 @@ def run(
 ) -> None:
     """Print the scores of the answers in `file`, and write the rows of predictions.parquet to `output`.
 
-    Questions without an answer are counted and named, and not scored. `clean` is a file like clean.parquet of
+    Questions without an answer are counted and named, and not scored. `clean` is clean.parquet of the stage
     `deduplicate`: which questions have a copy in the training data of the system.
 
     Raises:
@@ -53,7 +53,8 @@ def run(
     if output is not None and (output.suffix != ".parquet" or output.is_dir()):
         raise ParamsError(f"--output {output}: give the name of a .parquet file")
     answers = read_answers(file)
-    contamination = read_contamination(clean) if clean is not None else {}
+    copies = read_table(clean, CLEAN_SCHEMA) if clean is not None else CLEAN_SCHEMA.empty_table()
+    contamination = dict(zip(copies["id"].to_pylist(), copies["reason"].to_pylist(), strict=True))
     samples: dict[str, Sample] = {}
     rejected: Counter[str] = Counter()
     for item in scan(dataset_id, raw):

@@ -33,16 +33,11 @@ def record_checkpoint(
     """Record data/checkpoints/<name> as a LoggedModel without its weights, with the metrics of its step."""
     from mlflow.entities import LoggedModelOutput, Metric
 
-    for model in _find(client, experiment_id, run_id, "tags.is_kept = 'true'"):
-        if not Path(model.tags["path"]).exists():  # the training keeps the last ones only
-            client.set_logged_model_tags(model.model_id, {"is_kept": "false"})
     path = paths.CHECKPOINTS / name
     found = _find(client, experiment_id, run_id, f"name = '{path.name}'")
-    tags = {"path": path.as_posix(), "is_kept": str(path.exists()).lower()}
-    if found:  # an earlier attempt, or the training was resumed from an earlier checkpoint
-        model = found[0]
-        client.set_logged_model_tags(model.model_id, tags)
-    else:
+    model = found[0] if found else None  # of an earlier attempt, or the training was resumed from an earlier checkpoint
+    if model is None:
+        tags = {"path": path.as_posix()}
         model = client.create_logged_model(
             experiment_id, path.name, run_id, tags, params={"step": str(step)}, model_type="checkpoint"
         )
@@ -61,7 +56,11 @@ def register(client: Any, experiment_id: str, run_id: str, digest: str, *, is_ca
     from mlflow.exceptions import MlflowException
 
     found = _find(client, experiment_id, run_id, f"tags.md5 = '{digest}'")
-    model = found[0] if found else _create_model(client, experiment_id, run_id, digest)
+    if found:
+        model = found[0]
+    else:
+        tags = {"path": paths.MODEL.as_posix(), "md5": digest}
+        model = client.create_logged_model(experiment_id, NAME, run_id, tags, model_type="vlm")
     if not _is_ready(model):
         model = _upload(client, run_id, model)
     with suppress(MlflowException):  # it exists
@@ -84,16 +83,10 @@ def register(client: Any, experiment_id: str, run_id: str, digest: str, *, is_ca
         client.set_registered_model_alias(NAME, "candidate", version.version)
 
 
-def _create_model(client: Any, experiment_id: str, run_id: str, digest: str) -> Any:
-    is_whole = sum(path.stat().st_size for path in paths.MODEL.rglob("*")) <= MAX_MODEL_BYTES
-    tags = {"path": paths.MODEL.as_posix(), "is_whole": str(is_whole).lower(), "md5": digest}
-    return client.create_logged_model(experiment_id, NAME, run_id, tags, model_type="vlm")
-
-
 def _upload(client: Any, run_id: str, model: Any) -> Any:
     from mlflow.entities import LoggedModelOutput
 
-    if model.tags["is_whole"] == "true":
+    if sum(path.stat().st_size for path in paths.MODEL.rglob("*")) <= MAX_MODEL_BYTES:
         client.log_model_artifacts(model.model_id, str(paths.MODEL))
     else:
         for path in paths.MODEL.glob("*.json"):
@@ -108,11 +101,7 @@ def compare(client: Any, run_id: str, stage: str, answers: Answers) -> None:
     The description of the model's version states the result.
     """
     path = f"{stage}/answers-{answers.questions[:12]}.json"
-    stored = {
-        "questions": answers.questions,
-        "correct": "".join(map(str, answers.correct)),
-        "clusters": list(answers.clusters),
-    }
+    stored = {"questions": answers.questions, "correct": "".join(map(str, answers.correct))}
     client.log_text(run_id, json.dumps(stored), path)
     version = _find_version(client, run_id)
     if version is None:  # not trained here

@@ -13,8 +13,6 @@ from urllib.parse import unquote, urlsplit
 
 from openmedq.errors import TrackingError
 
-_log = logging.getLogger(__name__)
-
 EXPERIMENT = "openmedq"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # selects the layout of MLflow's pages
 DESCRIPTION = "mlflow.note.content"  # tag of a run that MLflow's page shows as Markdown
@@ -58,22 +56,9 @@ def connect() -> tuple[Any, str]:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is not None:
-                if not server:
-                    _check_folder(experiment.artifact_location, root / "mlartifacts")
                 return client, str(experiment.experiment_id)
             artifacts = None if server else (root / "mlartifacts").as_uri()
             return client, str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
-
-
-def _check_folder(location: str, artifacts: Path) -> None:
-    """Warn of a project that was moved or copied: MLflow stores the absolute path of the artifacts."""
-    address = urlsplit(location)
-    folder = Path(unquote(address.path))
-    if address.scheme == "file" and folder.resolve() != artifacts.resolve():
-        _log.warning(
-            f"mlflow.db: keeps its artifacts in {folder}, because this project was moved or copied; move it back, or "
-            "move mlflow.db away to start a new one"
-        )
 
 
 @contextlib.contextmanager

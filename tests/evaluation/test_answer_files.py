@@ -1,39 +1,14 @@
-import gzip
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from openmedq.errors import SourceError
-from openmedq.evaluation.answer_files import match, read_contamination
+from openmedq.evaluation.answer_files import match
 from openmedq.schema import Image, Task, Turn
-from tests.evaluation.test_commands import _published, rows, samples, score, scored, write_jsonl
+from tests.evaluation.test_commands import _published, rows, samples, scored, write_jsonl
 from tests.model.tiny import make_sample
 
 __all__ = ["_published"]  # a fixture of every test
-
-
-@pytest.mark.parametrize(
-    "name", ["a.csv", "a.tsv", "tabs.csv", "excel.csv", "a.csv.gz", "a.jsonl.gz", "a.json", "a.json.gz"]
-)
-def test_each_file_scores_as_json_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    given = rows(wrong=3)
-    expected = scored(write_jsonl(given), capsys)
-    text = io.StringIO()
-    if ".jsonl" in name:
-        text.write(Path("answers.jsonl").read_text("utf-8"))
-    elif ".json" in name:
-        json.dump(given, text, indent=1)
-    else:
-        delimiter = {"a.tsv": "\t", "tabs.csv": "\t", "excel.csv": ";"}.get(name, ",")
-        pd.DataFrame(given).assign(note="a, b").to_csv(text, sep=delimiter, index=False)
-    data = text.getvalue().encode("utf-8-sig" if name == "excel.csv" else "utf-8")
-    Path(name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert scored(name, capsys) == expected
 
 
 FOLDERS = ("p1/scan.png", "p2/scan.png")  # file names that repeat in the folders of patients
@@ -72,21 +47,3 @@ def test_the_columns_of_other_tools(columns: tuple[str, str], capsys: pytest.Cap
         for row, sample in zip(given, samples(), strict=True)
     ]
     assert scored(write_jsonl(theirs, "theirs.jsonl"), capsys) == expected
-
-
-def test_an_empty_reason_is_clean_in_each_format() -> None:
-    Path("c.csv").write_text("id,reason\n1,near text\n2,\n")
-    Path("c.jsonl").write_text('{"id": 1, "reason": "near text"}\n{"id": 2, "reason": null}\n')
-    assert read_contamination(Path("c.csv")) == read_contamination(Path("c.jsonl")) == {"1": "near text", "2": None}
-    Path("c.jsonl").write_text('{"id": 1, "reason": ["near text"]}\n')
-    with pytest.raises(SourceError, match="line 1: reason is not a text"):
-        read_contamination(Path("c.jsonl"))
-
-
-def test_columns_that_are_not_read_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    assert score(write_jsonl([{**row, "answer": "", "prediction": row["answer"], "model": "x"} for row in rows()])) == 0
-    assert "answers.jsonl: the answers are in the column prediction; not read: answer, model" in caplog.text
-    Path("answers.json").write_text(json.dumps({row["id"]: row["answer"] for row in rows()}))
-    assert score("answers.json") == 1
-    assert "answers.json:" not in caplog.text, "no list of ids beside the error"

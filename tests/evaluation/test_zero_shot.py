@@ -149,9 +149,8 @@ def test_fewer_rows_are_drawn_by_ids_and_seed(scorer: Scorer) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"zero_shot_rows": 0}, {"with_images": False}])
-def test_without_rows_no_model_is_loaded(settings: dict[str, Any]) -> None:
-    nowhere = Scorer(Path("nowhere"), torch.device("cpu"), batch_size=2)
-    table, scores = classify(nowhere, **settings)
+def test_without_rows_nothing_is_scored(settings: dict[str, Any], scorer: Scorer) -> None:
+    table, scores = classify(scorer, **settings)
     assert len(table) == 0 and scores == {}
 
 

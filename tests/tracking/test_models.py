@@ -43,19 +43,16 @@ def evaluate(evaluated: Answers) -> tuple[str, str]:
 def test_the_best_checkpoint_is_found_by_its_metric() -> None:
     with runs.open_run("train", (), Settings()) as log:
         for step, loss in ((10, 0.9), (20, 0.4), (30, 0.6)):
-            (paths.CHECKPOINTS / f"step-{step}").mkdir(parents=True)
             log({"loss": loss}, step)
             log.checkpoint(f"step-{step}", step, {"validation_loss": loss})
-            if step == 20:
-                (paths.CHECKPOINTS / "step-10").rmdir()
         run_id = log._sender.run_id
     client, experiment_id = store.connect()
     order = [{"field_name": "metrics.validation_loss", "ascending": True}]
     query = f"source_run_id = '{run_id}' AND metrics.validation_loss > 0"
-    best, second, last = client.search_logged_models([experiment_id], query, order_by=order)
+    best, *others = client.search_logged_models([experiment_id], query, order_by=order)
     assert (best.name, best.params, best.status) == ("step-20", {"step": "20"}, "READY")
     assert best.tags["path"] == "data/checkpoints/step-20"
-    assert [model.tags["is_kept"] for model in (best, second, last)] == ["true", "true", "false"]
+    assert [model.name for model in others] == ["step-30", "step-10"]
     assert [(metric.key, metric.value, metric.step) for metric in best.metrics] == [("validation_loss", 0.4, 20)]
     outputs = {output.model_id: output.step for output in client.get_run(run_id).outputs.model_outputs}
     assert outputs[best.model_id] == 20 and len(outputs) == 4, "with the trained model"
@@ -156,7 +153,7 @@ def test_scores_belong_to_the_trained_model_and_stored_answers_have_no_ids() -> 
     assert {metric.key: metric.value for metric in model.metrics} == {"evaluate/score": 1.0}
     assert json.loads(model.tags["mlflow.modelVersions"])[0]["version"] == "1"
     (path,) = Path("mlartifacts").rglob("answers-*.json")
-    assert set(json.loads(path.read_text())) == {"questions", "correct", "clusters"}
+    assert set(json.loads(path.read_text())) == {"questions", "correct"}
 
 
 def test_the_interval_is_that_of_a_clustered_bootstrap() -> None:

@@ -135,7 +135,7 @@ def test_model_and_artifacts_are_logged(project):
     }
     (output,) = client.get_run(run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
-    assert model.status == "READY" and model.tags["is_whole"] == "true"
+    assert model.status == "READY"
     assert [item.path for item in client.list_logged_model_artifacts(output.model_id)] == ["config.json"]
 
 
@@ -144,7 +144,6 @@ def test_large_weights_are_not_logged(project, monkeypatch):
     Path("data/model/model.safetensors").write_bytes(b"w" * 11)
     client, _ = store.connect()
     (output,) = client.get_run(train()).outputs.model_outputs
-    assert client.get_logged_model(output.model_id).tags["is_whole"] == "false"
     assert [item.path for item in client.list_logged_model_artifacts(output.model_id)] == ["config.json"]
 
 
