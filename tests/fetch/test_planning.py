@@ -1,5 +1,4 @@
 import io
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +7,9 @@ import pytest
 from rich.console import Console
 
 from openmedq.datasets.card import Access, Dataset, File
-from openmedq.fetch import ledger, needs, planning
+from openmedq.fetch import needs, planning
 from openmedq.reporting import listing
 from tests.curate.corpus import make_params
-from tests.servers import serve
 from tests.stages import toyset
 
 URL = "https://example.org/toy/"
@@ -97,58 +95,6 @@ def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found is has_room
         assert ("3.0 GB needed" in text, "NOT enough" in text) == (True, not has_room)
         assert ("download.fetch is false" in text) is not has_room
-
-
-def test_links_let_someone_else_fetch() -> None:
-    ledger.write("toy_set", {"licence.txt": ledger.Entry(FILES[2].url, "c" * 64, 1000)})
-    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="tsv"))
-    assert lines == [
-        "path\turl\tsize_bytes\tsha256\tmd5",
-        f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
-        f"toy_set/pictures.zip\t{URL}pictures.zip\t\t\t{'b' * 32}",
-        f"toy_set/licence.txt\t{URL}licence.txt\t1000\t{'c' * 64}\t",
-    ]
-    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="aria2"))
-    assert lines[:3] == [f"{URL}questions.json", "  out=toy_set/questions.json", f"  checksum=sha-256={'a' * 64}"]
-    assert lines[5] == f"  checksum=md5={'b' * 32}"
-
-
-def test_links_ask_where_that_is_wanted() -> None:
-    url = "https://huggingface.co/datasets/a/b/resolve/main/pictures.zip"
-    sets = make_sets(files=(File(path="pictures.zip", url=url),))
-    with serve({url: b"PK" * 100}) as server:
-        params = make_params(execution={"endpoints": server.endpoints})
-        (_, line) = planning.write_links(sets, params, is_asked=True, form="tsv")
-    assert line.split("\t")[2] == "200"
-    assert "/resolve/main/" not in line
-
-
-def test_links_list_what_the_first_files_name_once_these_are_here(logged: Callable[[], str]) -> None:
-    sets = make_sets(files=FILES[::2], linked_bytes=1000)
-
-    def render() -> list[str]:
-        return list(
-            planning.write_links(sets, make_params(download={"mirror": "supplied"}), is_asked=False, form="tsv")
-        )
-
-    assert len(render()) == 3
-    assert "toy_set: its images are not listed, because their addresses are not known; run" in logged()
-    picture = File(path="1.jpg", url=f"{URL}1.jpg", sha256="d" * 64)
-    again = FILES[2].model_copy(update={"sha256": "c" * 64})
-    vars(sets["toy_set"])["more_files"] = lambda folder: iter((picture, again)) if Path(folder).is_dir() else None
-    assert len(render()) == 3
-    assert (
-        "because the files with their addresses are missing; put the other files of the dataset into data/raw/toy_set"
-        in logged()
-    )
-    for path in ("questions.json", "licence.txt"):
-        lie(path, 1, Path("supplied/toy_set"))
-    assert render()[1:] == [
-        f"toy_set/1.jpg\t{URL}1.jpg\t\t{'d' * 64}\t",
-        f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
-        f"toy_set/licence.txt\t{URL}licence.txt\t\t{'c' * 64}\t",
-    ]
-    assert not logged()
 
 
 def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
