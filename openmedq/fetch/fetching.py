@@ -176,7 +176,7 @@ class _Work:
         self._record(file, origin.Entry(file.path, size_bytes, sha256))
 
     def _accept(self, file: File) -> bool:
-        """Record the file if it is present and has the expected hash, or else the expected size and form."""
+        """Record the file if it is present and has the expected hash, or else the expected size and first bytes."""
         path = self.folder / file.path
         if not path.is_file():
             return False
@@ -188,7 +188,7 @@ class _Work:
         if not expected:  # nor was it recorded: the user put it there
             low, high = checks.size_bounds(file)
             is_md5 = file.md5 is None or file.md5 == origin.compute_md5(path)
-            if not (low <= found.size_bytes <= high and is_md5 and checks.is_complete(file, path)):
+            if not (low <= found.size_bytes <= high and is_md5 and checks.begins_as_named(file, path)):
                 return False
         self._record(file, found)
         return True
