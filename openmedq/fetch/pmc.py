@@ -16,6 +16,7 @@ import pyarrow as pa
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError
 from openmedq.fetch.client import Client, run_workers
@@ -43,7 +44,7 @@ class Address:
     reason: str | None = None
 
 
-async def resolve(client: Client, images: Iterable[LinkedImage], folder: Path) -> int:
+async def resolve(images: Iterable[LinkedImage], folder: Path, execution: Execution) -> int:
     """Find the addresses that `folder` lacks and store them there; returns the number of articles listed.
 
     Raises:
@@ -73,11 +74,12 @@ async def resolve(client: Client, images: Iterable[LinkedImage], folder: Path) -
         found.clear()
 
     with progress("finding addresses", len(articles)) as advance:
-        try:
-            await run_workers(work, client.execution.connections)
-        finally:
-            if found:
-                write()
+        async with Client(execution) as client:
+            try:
+                await run_workers(work, execution.connections)
+            finally:
+                if found:
+                    write()
     return len(articles)
 
 

@@ -1,4 +1,4 @@
-"""img2dataset itself: a killed run ends with all its processes and resumes; a slow image does not block the others."""
+"""img2dataset itself: a killed run ends with all its processes and resumes."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from openmedq.fetch.pmc import BUCKET
-from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
-from tests.fetch.test_images import FILES, HOST, LINKS, run
+from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages
+from tests.fetch.test_images import HOST
 from tests.processes import wait
 from tests.servers import faults, serve
 
@@ -22,12 +22,13 @@ import sys
 from pathlib import Path
 from openmedq.config import Execution
 from openmedq.fetch import images
+from openmedq.fetch.pmc import Address
 
 images.SHARD_ROWS = 10
-links = {f"{number:02}.jpg": f"{sys.argv[1]}/{number:02}.jpg" for number in range(25)}
+addresses = [Address(f"{number:02}.jpg", f"{sys.argv[1]}/{number:02}.jpg") for number in range(25)]
 if __name__ == "__main__":
     settings = Execution(connections=2, timeout_s=30, backoff_s=0.01)
-    images.fetch(links, {}, Path("pictures"), Path("temporary"), str, settings)
+    images.fetch(addresses, Path("pictures"), Path("temporary"), settings)
 """
 
 
@@ -60,15 +61,6 @@ def test_a_killed_run_ends_whole_and_resumes(project: Path) -> None:
     for name in names:
         image = found.find(name)
         assert image.data == published[f"{BUCKET}/{name}"]
-
-
-def test_a_slow_image_does_not_block_the_others(project: Path) -> None:
-    with serve(FILES | {f"{BUCKET}/PMC9_a.jpg": b"\xff\xd8\xff" * 1_000}) as server:
-        server.faults[:] = [faults.slow(20).on(f"{HOST}/PMC9_a.jpg")]
-        links = LINKS | {"PMC9_a.jpg": f"{BUCKET}/PMC9_a.jpg"}
-        dripping = run(server, project, links, attempts=1, timeout_s=5)
-        assert read_outcomes(project / LINKED_IMAGES)["PMC9_a.jpg"] == (Status.NOT_NOW, "took too long")
-        assert dripping == dict.fromkeys(LINKS, Status.SUCCESS) | {"PMC9_a.jpg": Status.NOT_NOW}
 
 
 def descendants(pid: int) -> Iterator[int]:

@@ -8,7 +8,6 @@ from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError, TemporaryError
 from openmedq.fetch import pmc
-from openmedq.fetch.client import Client
 from openmedq.fetch.pmc import BUCKET, Address
 from tests.servers import Server, bucket, faults, serve
 
@@ -22,12 +21,8 @@ def link(article: str, figure: str) -> LinkedImage:
 
 
 def resolve(server: Server, pictures: Iterable[LinkedImage], folder: Path, **settings: int) -> int:
-    async def run() -> int:
-        quick = {"attempts": 2, "backoff_s": 0.001, **settings}
-        async with Client(Execution.model_validate({"endpoints": server.endpoints, **quick})) as client:
-            return await pmc.resolve(client, pictures, folder)
-
-    return asyncio.run(run())
+    quick = {"endpoints": server.endpoints, "attempts": 2, "backoff_s": 0.001, **settings}
+    return asyncio.run(pmc.resolve(pictures, folder, Execution.model_validate(quick)))
 
 
 def found(folder: Path) -> dict[str, Address]:
