@@ -7,16 +7,15 @@ omit queries: signed links carry secrets there.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 from yarl import URL
 
 from openmedq.config import Execution
@@ -116,14 +115,16 @@ class Client:
 
         return await retry(attempt, self.execution, plain(url))
 
-    async def read_json(self, url: str) -> Any:
-        """Read a JSON document, each once; AcquisitionError if it is not JSON."""
+    async def read_json(self, url: str, kind: type[_Result]) -> _Result:
+        """Read a JSON document of a type, each once; AcquisitionError if it is of another form."""
         if url not in self._documents:
             try:
-                self._documents[url] = json.loads(await self.read(url))
-            except (ValueError, RecursionError):
-                raise AcquisitionError(f"{plain(url)}: the answer is not JSON; the API may have changed") from None
-        return self._documents[url]
+                self._documents[url] = TypeAdapter(kind).validate_json(await self.read(url))
+            except ValidationError:
+                raise AcquisitionError(
+                    f"{plain(url)}: an answer of another form than expected; the API may have changed"
+                ) from None
+        return cast(_Result, self._documents[url])
 
     def host_of(self, target: URL) -> str:
         """The official host that a URL belongs to, also if an endpoint replaces the host."""

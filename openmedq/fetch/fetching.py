@@ -115,10 +115,8 @@ class _Work:
 
     async def _fetch_card(self, client: Client) -> None:
         card, recorded = self.card, self.recorded
-        pinned = hosts.pin_commits(card.files, (entry.url for entry in recorded.values()))
-        absent = [
-            file for file in pinned if not (checks.has_hash(file) or file.path in recorded) or not self._accept(file)
-        ]
+        known = [file for file in card.files if checks.has_hash(file) or file.path in recorded]
+        absent = [file for file in card.files if file not in known or not self._accept(file)]
         if not absent:
             return
         described = await hosts.describe(client, absent)

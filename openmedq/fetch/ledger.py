@@ -23,7 +23,7 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file at its first download; for a file of the hub, `url` has the commit."""
+    """A file at its first download."""
 
     url: str
     sha256: str
