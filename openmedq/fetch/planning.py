@@ -19,8 +19,6 @@ from openmedq.datasets.card import Card, Dataset
 from openmedq.fetch import ledger, needs
 from openmedq.fetch.mirror import is_miniature, match_folders
 
-MAX_CELL_CHARS = 60  # a longer reason is printed below the table
-
 
 @dataclass(frozen=True)
 class Step:
@@ -97,18 +95,15 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     for name in ("to download", "present", "disk"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reason for skipping", overflow="fold")
-    explained = [step for step in steps if len(step.skipped or "") > MAX_CELL_CHARS]
     for step in steps:
         table.add_row(
             step.dataset_id,
             "-" if step.skipped else format_size(step.num_bytes, step),
             decimal(step.present_bytes) if step.present_bytes else "-",
             "-" if step.skipped else decimal(step.disk_bytes) if step.disk_bytes else "?",
-            "see below" if step in explained else step.skipped,
+            step.skipped,
         )
     console.print(table)
-    for step in explained:
-        console.print(f"\n{step.dataset_id}: {step.skipped}", highlight=False, markup=False)
     needed = sum(max(0, step.disk_bytes - step.present_bytes) for step in steps)
     free = shutil.disk_usage(next(each for each in (paths.RAW, *paths.RAW.absolute().parents) if each.exists())).free
     has_room = needed <= free

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq.cli import main
-from openmedq.errors import AcquisitionError
+from openmedq.errors import AcquisitionError, StaleError
 from openmedq.fetch import checks, ledger
 from openmedq.storage import unexpected
 from tests.fetch.conftest import URL, Fetch, make_files, make_set, read_all
@@ -108,8 +108,9 @@ def test_what_only_looks_like_a_page_is_a_file(start: bytes) -> None:
 def test_what_lies_there_and_is_another_file_is_not_recorded_either(fetch: Fetch) -> None:
     FOLDER.mkdir(parents=True)
     (FOLDER / "a.zip").write_bytes(POINTER)
-    with serve({f"{URL}a.zip": WHOLE["a.zip"]}) as server:
-        assert read_all(fetch(server, make_set(make_files({"a.zip": b""})))) == {"a.zip": WHOLE["a.zip"]}
+    with serve({f"{URL}a.zip": WHOLE["a.zip"]}) as server, pytest.raises(StaleError, match="not the published file"):
+        fetch(server, make_set(make_files({"a.zip": b""})))
+    assert not ledger.read("toy_set")
 
 
 def test_an_accepted_file_is_fetched_anew(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,11 +123,7 @@ def test_an_accepted_file_is_fetched_anew(fetch: Fetch, capsys: pytest.CaptureFi
     Path("data/ledger/toy_set.yaml").rename("data/ledger/slake.yaml")
     assert "accept slake FILE" in ledger.HEADER.format("slake")
     assert main(["accept", "slake", "a.csv"]) == 0
-    kept = Path("data/.partial/replaced/slake/a.csv")
-    assert f"will be downloaded and recorded again; the previous file is kept as {kept}\n" in (capsys.readouterr().out)
-    assert kept.read_bytes() == bad
-    assert main(["accept", "slake"]) == 0
-    assert capsys.readouterr().out == "slake: its ledger has no entry, so there is nothing to accept\n"
+    assert capsys.readouterr().out == "slake: a.csv: will be downloaded and recorded again\n"
     Path("data/raw/slake").rename("data/raw/toy_set")
     with serve({f"{URL}a.csv": good}) as server:
         assert read_all(fetch(server, set_)) == {"a.csv": good}

@@ -215,7 +215,7 @@ def test_what_goes_through_a_proxy_goes_there_alone(fetch: Fetch, monkeypatch: p
 def test_a_host_that_lets_nobody_in_is_not_asked_for_every_file(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_PASSWORD", "wrong")
     files = tuple(File(path=f"{number}.csv", url=f"{PHYSIONET}{number}.csv") for number in range(9))
-    message = r"2 files failed; the remaining files were not tried: .*answers 401|^\w+: 1 of"
+    message = r"answers 401.*; \d files of toy_set failed; the remaining files were not tried"
     with serve({file.url: b"a" for file in files}) as server:
         with pytest.raises(AcquisitionError, match=message):
             fetch(server, make_set(files, access=Access.CREDENTIALED), connections=2)
