@@ -82,19 +82,10 @@ def has_hash(file: File) -> bool:
 
 
 def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
-    """Raise AcquisitionError for an encoded body, or one of unknown length, whose truncation could not be detected.
-
-    Some servers declare `gzip` for archives that they send unchanged.
-    """
-    encoding = response.headers.get("Content-Encoding", "").lower()
-    is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
+    """Raise AcquisitionError for a body of unknown length, whose truncation could not be detected."""
     coding = ", ".join(response.headers.getall("Transfer-Encoding", ())).lower()
-    problem = ""
-    if encoding not in ("", "identity") and not is_archive:
-        problem = f"has Content-Encoding {encoding[:20]!r}, which was not requested"
-    elif response.content_length is None and coding != "chunked" and not (has_hash(file) or file.size_bytes):
-        problem = "states no length, so a truncated file would not be noticed"
-    if problem:
+    if response.content_length is None and coding != "chunked" and not (has_hash(file) or file.size_bytes):
         raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} {problem}; download it by hand into the local data folder"
+            f"{file.path}: {plain(file.url)} states no length, so a truncated file would not be noticed; download it "
+            "by hand into the local data folder"
         )

@@ -53,7 +53,6 @@ class Client:
         parsed = {host: addresses.parse_endpoint(base, name) for host, (base, name) in endpoints.items() if base}
         self._endpoints = dict(sorted(parsed.items(), key=lambda each: -len(each[1].path)))  # the most specific first
         self._secrets: dict[str, SecretStr | None] = {}
-        self._proxies: dict[URL, str | None] = {}  # by origin: asking the system takes longer than a small file
         self._documents: dict[str, Any] = {}
         self._session: aiohttp.ClientSession
 
@@ -89,7 +88,7 @@ class Client:
                 sent = {**(headers or {}), "User-Agent": AGENTS.get(self.host_of(target), AGENT)}
                 if secret:
                     sent["Authorization"] = secret.get_secret_value()
-                proxy = self._find_proxy(target)
+                proxy = addresses.find_proxy(target)
                 async with self._session.get(target, headers=sent, allow_redirects=False, proxy=proxy) as response:
                     location = response.headers.get("Location")
                     if response.status not in (301, 302, 303, 307, 308) or not location:
@@ -149,12 +148,6 @@ class Client:
         if host not in self._secrets:
             self._secrets[host] = addresses.find_credential(host)
         return self._secrets[host] if addresses.is_private(target) else None
-
-    def _find_proxy(self, target: URL) -> str | None:
-        origin = target.origin()
-        if origin not in self._proxies:
-            self._proxies[origin] = addresses.find_proxy(target)
-        return self._proxies[origin]
 
     def _follow(self, current: URL, location: str) -> URL:
         try:

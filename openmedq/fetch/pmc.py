@@ -25,12 +25,9 @@ from openmedq.storage.progress import progress
 
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".tif", ".tiff", ".bmp", ".webp")
-MAX_IMAGE_BYTES = 64 * 2**20  # figures are smaller; img2dataset holds each in memory
-MAX_PAGES = 100  # of 1,000 files
 PART_ROWS = 2_000  # addresses in a part
 
 _ARTICLE = re.compile(r"PMC\d{1,12}", re.ASCII)
-_SIZE = re.compile(r"\d{1,18}", re.ASCII)
 _SCHEMA = pa.schema([("name", pa.string()), ("url", pa.string()), ("size_bytes", pa.int64()), ("reason", pa.string())])
 
 
@@ -96,19 +93,16 @@ async def _list(client: Client, article: str) -> dict[str, int]:
     if not _ARTICLE.fullmatch(article):
         return {}
     versions: dict[int, dict[str, int]] = {}
-    address = f"{BUCKET}/?list-type=2&prefix={article}."
-    page = address
-    for _ in range(MAX_PAGES):
+    page = address = f"{BUCKET}/?list-type=2&prefix={article}."
+    while True:
         listing = _parse(await client.read(page), address)
         for entry in listing.iterfind("{*}Contents"):
             key, size = entry.findtext("{*}Key") or "", entry.findtext("{*}Size") or ""
-            match = re.fullmatch(rf"{article}\.(\d{{1,9}})/[^/]+", key, re.ASCII)
-            if match and _SIZE.fullmatch(size):
+            if match := re.fullmatch(rf"{article}\.(\d{{1,9}})/[^/]+", key, re.ASCII):
                 versions.setdefault(int(match[1]), {})[key] = int(size)
         if listing.findtext("{*}IsTruncated") != "true":
             return versions[max(versions)] if versions else {}
         page = f"{address}&continuation-token={quote(listing.findtext('{*}NextContinuationToken') or '', safe='')}"
-    raise AcquisitionError(f"{address}: more than {MAX_PAGES} pages; the bucket may have changed")
 
 
 def _parse(document: bytes, address: str) -> Element:
@@ -135,8 +129,6 @@ def _match(sizes: dict[str, int], image: LinkedImage) -> Address:
     if len(names) != 1:
         return Address(image.name, reason="several files match" if names else "the article has no such file")
     key = keys[names[0]]
-    if sizes[key] > MAX_IMAGE_BYTES:
-        return Address(image.name, reason="too large for an image")
     return Address(image.name, f"{BUCKET}/{quote(key)}", sizes[key])
 
 

@@ -73,8 +73,7 @@ def test_accept_names_what_there_is() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("[1]", "a: 1", "a: {url: x}", "{", "\x00", "a: {url: 1, sha256: x, size_bytes: 1}"),
-        *("a: {url: x, sha256: 1, size_bytes: 1}", "a: {url: x, sha256: x, size_bytes: 1, md5: x}", "a: 2001-99-99"),
+        *("[1]", "a: {url: x}", "{", "\x00", "a: {url: x, sha256: 1, size_bytes: 1}", "a: 2001-99-99"),
         pytest.param("[" * 3000, id="deep"),
     ],
 )

@@ -185,19 +185,6 @@ def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
         assert len(server.asked(PLACE)) <= 4
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br"])
-def test_a_file_that_was_compressed_on_the_way_is_not_the_file(fetch: Fetch, encoding: str) -> None:
-    def encode(request: Request, reply: Reply, other: str) -> Reply:
-        return replace(reply, headers={**reply.headers, "Content-Encoding": encoding})
-
-    files = {"a.csv": b"id\n1\n", "b.tgz": b"\x1f\x8b"}
-    with serve({f"{URL}{name}": data for name, data in files.items()}, [faults.Fault(after=encode)]) as server:
-        with pytest.raises(AcquisitionError, match=rf"^a\.csv: .* has Content-Encoding '{encoding}'"):
-            fetch(server, make_set(make_files({"a.csv": b""})))
-        if "gzip" in encoding:  # as servers say of an archive that they send as it is
-            assert read_all(fetch(server, make_set(make_files({"b.tgz": b""})))) == {"b.tgz": files["b.tgz"]}
-
-
 def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
     """A cut would look like its end. Where a hash is known, it tells."""
     with serve(SITE, [faults.Fault(after=lambda request, reply, other: replace(reply, is_endless=True))]) as server:

@@ -79,16 +79,6 @@ def test_a_long_listing_comes_in_pages(tmp_path: Path, monkeypatch: pytest.Monke
     assert found(tmp_path)["PMC1_e+.jpg"].url == f"{BUCKET}/PMC1.1/e%2B.jpg"
 
 
-def test_a_listing_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pmc, "MAX_PAGES", 3)
-    page = b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
-    with serve({}) as server:
-        server.faults[:] = [_always(page)]
-        with pytest.raises(AcquisitionError, match="more than 3 pages"):
-            resolve(server, [link("PMC1", "a.jpg")], tmp_path)
-        assert len(server.requests) == 3
-
-
 def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pmc, "PART_ROWS", 4)
     articles = [f"PMC{number}" for number in range(10)]
