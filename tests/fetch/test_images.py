@@ -1,10 +1,10 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -52,7 +52,7 @@ def ask(row: dict[str, Any]) -> dict[str, Any]:
         with urlopen(row["url"], timeout=5) as response:
             data = response.read()
         outcome = {"status": "success", "error_message": None, "sha256": hashlib.sha256(data).hexdigest(), "jpg": data}
-    except (HTTPError, URLError, OSError) as error:
+    except (OSError, HTTPException) as error:
         outcome = {"status": "failed_to_download", "error_message": str(error), "sha256": None, "jpg": None}
     return row | outcome
 
