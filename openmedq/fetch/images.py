@@ -1,4 +1,4 @@
-"""Download linked images: find their addresses at PubMed Central, then download them with img2dataset, in rounds.
+"""Download linked images: shard by shard, find their addresses at PubMed Central, and run img2dataset, in rounds.
 
 Each shard is downloaded by a process of its own, checked and written to the dataset's folder, which shows what is still
 missing. img2dataset's own retries are off: they come at once, and for missing images too.
@@ -36,7 +36,6 @@ from openmedq.storage.publish import remove
 
 _log = logging.getLogger(__name__)
 
-ADDRESSES = "addresses"  # folder of the addresses found so far
 NUM_REASONS = 5  # that the summary quotes
 SHARD_ROWS = 1_000  # images in memory together, and the most that an interruption discards
 URLS, OUTPUT = "urls.parquet", "output"
@@ -50,38 +49,31 @@ _IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|BM
 def fetch_linked(
     dataset_id: str, linked: Iterable[LinkedImage], max_missing: float, execution: Execution
 ) -> list[Path]:
-    """Download a dataset's missing linked images; returns the files with the addresses and the images.
+    """Download a dataset's missing linked images; returns the shards with the images.
 
     An image that does not exist is no error: its rows are rejected. Neither is one that is unavailable now, up to a
     share of `max_missing` of all.
 
     Raises:
-        TemporaryError: more of them are unavailable now; the others are kept.
-        AcquisitionError: the bucket's answers have another form, img2dataset failed, or the disk lacks room.
+        TemporaryError: more of them, or the bucket, are unavailable now; complete shards are kept.
+        AcquisitionError: the bucket's answers have another form, or img2dataset failed.
     """
-    folder = needs.folder_of(dataset_id)
+    folder = needs.folder_of(dataset_id) / LINKED_IMAGES
     wanted = {image.name: image for image in linked}
-    num_asked = asyncio.run(pmc.resolve(wanted.values(), folder / ADDRESSES, execution))
-    known = {address.name: address for address in pmc.read(folder / ADDRESSES)}
-    addresses = [known[name] for name in wanted]
-    before = read_outcomes(folder / LINKED_IMAGES)
-    needs.check_room(dataset_id, sum(address.size_bytes or 0 for address in _list_missing(addresses, before)))
-    fetch(addresses, folder / LINKED_IMAGES, paths.RAW / dataset_id / needs.PARTIAL / LINKED_IMAGES, execution)
-    after = read_outcomes(folder / LINKED_IMAGES)
-    summary, num_left = _summarize(addresses, after)
+    before = read_outcomes(folder)
+    fetch([*wanted.values()], folder, paths.RAW / dataset_id / needs.PARTIAL / LINKED_IMAGES, execution)
+    after = read_outcomes(folder)
+    summary, num_left = _summarize(wanted, after)
     if num_left > max_missing * len(wanted):
         raise TemporaryError(f"{dataset_id}: {summary}{LATER}")
-    if num_asked or num_left or after != before:
+    if num_left or after != before:
         _log.info(f"{dataset_id}: {summary}")
-    return [path for name in (ADDRESSES, LINKED_IMAGES) for path in find_all(folder / name, "*.parquet")]
+    return find_all(folder, "*.parquet")
 
 
-def _summarize(addresses: Iterable[Address], outcomes: Outcomes) -> tuple[str, int]:
+def _summarize(names: Iterable[str], outcomes: Outcomes) -> tuple[str, int]:
     """One line on how many images were downloaded, and the number of those that may be available later."""
-    found: Counter[tuple[Status, str]] = Counter()
-    for address in addresses:
-        outcome = (Status.GONE, address.reason or "")
-        found[outcomes.get(address.name, (Status.NOT_NOW, "not tried")) if address.url else outcome] += 1
+    found = Counter(outcomes.get(name, (Status.NOT_NOW, "not tried")) for name in names)
     num_all, num_present = found.total(), found.pop((Status.SUCCESS, ""), 0)
     line = f"{num_present} of {num_all} images downloaded"
     if found:
@@ -89,36 +81,35 @@ def _summarize(addresses: Iterable[Address], outcomes: Outcomes) -> tuple[str, i
     return line, sum(number for (status, _), number in found.items() if status is Status.NOT_NOW)
 
 
-def fetch(addresses: Sequence[Address], folder: Path, temporary: Path, execution: Execution) -> None:
+def fetch(images: Sequence[LinkedImage], folder: Path, temporary: Path, execution: Execution) -> None:
     """Download images to shards in `folder`; `storage.fetched.read_outcomes` reads the outcomes.
 
-    Images that are present, or missing at the host, are not requested again. AcquisitionError if img2dataset fails.
+    Images that are present, or missing at the host, are not requested again; errors as of `fetch_linked`.
     """
-    resolve = Client(execution).resolve
+    resolve, listings = Client(execution).resolve, pmc.Listings()
     for num_rounds in range(execution.attempts):
-        left = _list_missing(addresses, read_outcomes(folder))
+        outcomes, unknown = read_outcomes(folder), (Status.NOT_NOW, "")
+        left = [image for image in images if outcomes.get(image.name, unknown)[0] is Status.NOT_NOW]
         if not left:
             return
         if num_rounds:
             time.sleep(pause_s(num_rounds, execution.backoff_s))
         with progress("downloading images", len(left)) as advance:
             for start in range(0, len(left), SHARD_ROWS):
-                shard = {address.name: address for address in left[start : start + SHARD_ROWS]}
-                urls = [resolve(address.url or "") for address in shard.values()]
-                found = _download(pa.table({"name": [*shard], "url": urls}), temporary, execution)
-                rows = [_check_row(row, shard[row["name"]]) for row in found]
+                found = asyncio.run(pmc.locate(left[start : start + SHARD_ROWS], listings, execution))
+                named = {address.name: address for address in found if address.url}
+                urls = [resolve(address.url or "") for address in named.values()]
+                table = pa.table({"name": [*named], "url": urls})
+                rows = [_check_row(row, named[row["name"]]) for row in _download(table, temporary, execution)]
+                rows += [_describe(each.name, None, Status.GONE, each.reason) for each in found if not each.url]
                 add_shard(pa.Table.from_pylist(rows, SCHEMA), folder)
-                advance(len(shard))
-
-
-def _list_missing(addresses: Iterable[Address], outcomes: Outcomes) -> list[Address]:
-    """The images that have an address and may be available."""
-    unknown = (Status.NOT_NOW, "")
-    return [each for each in addresses if each.url and outcomes.get(each.name, unknown)[0] is Status.NOT_NOW]
+                advance(len(found))
 
 
 def _download(shard: pa.Table, work: Path, execution: Execution) -> list[dict[str, Any]]:
     """Download the images of a shard, and return img2dataset's rows; AcquisitionError if it fails."""
+    if not shard.num_rows:
+        return []
     remove(work)
     work.mkdir(parents=True)
     pq.write_table(shard, work / URLS)
@@ -179,7 +170,17 @@ def _check_row(row: dict[str, Any], address: Address) -> dict[str, Any]:
             status = Status.SUCCESS
     elif _DISALLOWED in message or ((code := _STATUS.match(message)) and int(code[1]) not in RETRYABLE_STATUS):
         status = Status.GONE
-    found = {"name": row["name"], "url": address.url, "status": status}
     if status is Status.SUCCESS:
-        return found | {"error_message": None, "sha256": row["sha256"], "picture": data}
-    return found | {"error_message": message, "sha256": None, "picture": None}
+        return _describe(address.name, address.url, status, None, row["sha256"], data)
+    return _describe(address.name, address.url, status, message)
+
+
+def _describe(
+    name: str,
+    url: str | None,
+    status: Status,
+    message: str | None,
+    sha256: str | None = None,
+    data: bytes | None = None,
+) -> dict[str, Any]:
+    return dict(zip(SCHEMA.names, (name, url, status, message, sha256, data), strict=True))

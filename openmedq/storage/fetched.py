@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,20 +91,15 @@ class FetchedImages:
 def read_outcomes(folder: Path) -> Outcomes:
     """The status of each name; ArchiveError for a damaged shard."""
     outcomes: dict[str, tuple[Status, str]] = {}
-    for row in read_rows(folder, ["name", "status", "error_message"]):
-        if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
-            outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
+    for path in find_all(folder, "*.parquet"):
+        for group in _read_groups(path, ["name", "status", "error_message"]):
+            for row in group.to_pylist():
+                if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
+                    outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
     return outcomes
 
 
-def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of all shards in a folder; ArchiveError for a damaged shard."""
-    for path in find_all(folder, "*.parquet"):
-        for group in _read_groups(path, columns):
-            yield from group.to_pylist()
-
-
-def _read_groups(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
+def _read_groups(path: Path, columns: list[str]) -> Iterator[pa.Table]:
     with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as shard:
         for place in range(shard.num_row_groups):
             yield shard.read_row_group(place, columns=columns)
