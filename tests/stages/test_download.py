@@ -1,10 +1,8 @@
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +11,6 @@ from openmedq.datasets import registry
 from openmedq.datasets.card import File
 from openmedq.errors import ChecksumError, LocalFolderError
 from openmedq.fetch import download, ledger, manifest
-from openmedq.storage import origin
 from tests.curate.corpus import make_params
 
 from . import toyset
@@ -111,20 +108,3 @@ def test_a_miniature_is_not_held_to_published_hashes(monkeypatch: pytest.MonkeyP
     folder.mkdir(parents=True)
     toyset.miniature(folder)
     assert _run("data/miniature")["origin"] == "miniature"
-
-
-def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = mirror / "questions.json"
-    data = path.read_bytes()
-    _pin(monkeypatch, md5=hashlib.md5(data, usedforsecurity=False).hexdigest(), size_bytes=len(data))
-    for each in mirror.rglob("*"):
-        os.utime(each, (1_000_000_000, 1_000_000_000))
-    assert _run()["state"] == "present"
-    with monkeypatch.context() as patched:
-        patched.setattr(origin.Hashes, "compute", Mock(side_effect=AssertionError))  # both hashes are remembered
-        assert _run()["state"] == "present"
-    path.write_bytes(bytes(len(data)))
-    with pytest.raises(
-        ChecksumError, match=r"^mirror/toy_set/questions\.json: md5 is \w{32}, published is \w{32}; the file is damaged"
-    ):
-        _run()
