@@ -1,6 +1,6 @@
 """Command `plan`: list what would be downloaded, according to the cards, the ledger and the disk, without a network.
 
-Approximate sizes are marked, and files of unknown size are counted.
+Files of unknown size are counted.
 """
 
 import shutil
@@ -16,6 +16,7 @@ from rich.table import Table
 from openmedq import paths
 from openmedq.config import Download, Params
 from openmedq.datasets.card import Card, Dataset
+from openmedq.errors import numbered
 from openmedq.fetch import ledger, needs
 from openmedq.fetch.mirror import is_miniature, match_folders
 
@@ -30,7 +31,6 @@ class Step:
     present_bytes: int  # of complete and incomplete files
     missing_bytes: int  # as far as known
     num_unsized: int  # missing files of unknown size
-    is_approximate: bool  # a missing file has no exact size, or only linked files are missing
     folder: Path | None  # of a complete dataset: local or downloaded
     skipped: str | None  # why nothing is downloaded
 
@@ -81,7 +81,6 @@ def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
         present_bytes=complete_bytes + partial_bytes,
         missing_bytes=max(0, missing_bytes - partial_bytes) + linked_bytes,
         num_unsized=num_unsized,
-        is_approximate=not is_whole and (not missing or any(file.size_bytes is None for file in missing)),
         folder=local or (folder if is_whole else None),
         skipped=skipped,
     )
@@ -98,7 +97,7 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     for step in steps:
         table.add_row(
             step.dataset_id,
-            "-" if step.skipped else format_size(step.num_bytes, step),
+            "-" if step.skipped else decimal(step.num_bytes) if step.num_bytes else "?",
             decimal(step.present_bytes) if step.present_bytes else "-",
             "-" if step.skipped else decimal(step.disk_bytes) if step.disk_bytes else "?",
             step.skipped,
@@ -107,9 +106,9 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     needed = sum(max(0, step.disk_bytes - step.present_bytes) for step in steps)
     free = shutil.disk_usage(next(each for each in (paths.RAW, *paths.RAW.absolute().parents) if each.exists())).free
     has_room = needed <= free
-    console.out(
-        "\n~ = approximate. n? = files of unknown size. disk = with Parquet shards and present files.", highlight=False
-    )
+    num_unsized = sum(step.num_unsized for step in steps if not step.skipped)
+    unsized = f", without {numbered(num_unsized, 'file')} of unknown size" if num_unsized else ""
+    console.out(f"\nSizes are approximate{unsized}. disk: with Parquet shards and present files.", highlight=False)
     advice = "enough" if has_room else "NOT enough: leave datasets out (download.skip), or move data/ to a larger disk"
     console.out(f"Disk: {decimal(needed)} needed, {decimal(free)} free: {advice}.", highlight=False)
     if is_miniature(Path(settings.mirror)):
@@ -120,11 +119,3 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
         until = "until params.yaml sets it to true"
         console.out(f"download.fetch is false: `dvc repro` downloads nothing {until}.", highlight=False)
     return has_room
-
-
-def format_size(num_bytes: int, step: Step) -> str:
-    """Format as `~1.5 GB +2?`: an approximate size, and two files of unknown size."""
-    if not num_bytes and step.num_unsized:
-        return f"{step.num_unsized}?"
-    unsized = f" +{step.num_unsized}?" if step.num_unsized else ""
-    return f"{'~' if step.is_approximate else ''}{decimal(num_bytes)}{unsized}"
