@@ -104,14 +104,11 @@ class _Download:
                 if first:
                     raise RetryableError("the server sends another part than the requested one")
             await self._append(response, total, validator)
-        if total is not None and self.num_bytes > total:
-            self._start_over()
-            raise RetryableError("the server sends more bytes than it announced")
-        if total is not None and self.num_bytes < total:
+        if total not in (None, self.num_bytes):
             raise RetryableError("the connection was cut")
 
     async def _append(self, response: aiohttp.ClientResponse, total: int | None, validator: str) -> None:
-        """Write the body to the temporary path, up to the announced size; check it at each chunk."""
+        """Write the body to the temporary path, and check it at each chunk."""
         file = self.file
         self.temporary.parent.mkdir(parents=True, exist_ok=True)
         with self.temporary.open("ab") as out:
@@ -126,8 +123,6 @@ class _Download:
                 self._add(chunk)
                 self.advance(len(chunk))
                 checks.check_size(file, self.num_bytes, is_all=False)
-                if total is not None and self.num_bytes > total:
-                    break
 
     def check(self) -> None:
         """Delete the complete file, and raise an error, if it is empty or has another size or hash than expected."""

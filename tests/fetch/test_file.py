@@ -10,7 +10,7 @@ from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
 from openmedq.fetch import needs
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
-from tests.servers.exchange import Content, Reply, Request
+from tests.servers.exchange import Reply, Request
 
 MAGIC = b"\x1f\x8b"
 DATA = MAGIC + random.Random(0).randbytes(2_999_998)
@@ -158,21 +158,6 @@ def test_a_part_is_not_taken_for_the_whole_by_what_its_server_says(fetch: Fetch,
     with serve(SITE, shorter) as server:
         assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
         assert len(server.asked(PLACE)) == 3
-
-
-def test_more_bytes_than_announced_are_refused(fetch: Fetch) -> None:
-    def answer_with_more(request: Request, reply: Reply, other: str) -> Reply:
-        stated = {**reply.headers, "Content-Range": f"bytes {reply.start}-{len(DATA) - 1}/{len(DATA)}"}
-        longer = Content(DATA + b"x" * 1000)
-        return replace(reply, status=206, headers=stated, content=longer, stop=len(DATA) + 1000, is_chunked=True)
-
-    begun = [faults.cut(1000).on(PLACE, times=1), faults.Fault(after=answer_with_more).on(PLACE, first=2)]
-    with serve(SITE, begun) as server:
-        with pytest.raises(TemporaryError, match="the server sends more bytes than it announced"):
-            fetch(server, make_set(FILES))
-        assert not TARGET.exists()
-        server.faults.clear()
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
 
 
 def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
