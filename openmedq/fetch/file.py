@@ -96,9 +96,9 @@ class _Download:
             first, total = _parse_range(response)
             validator = _choose_validator(response)
             checks.check_framing(self.file, response)
-            is_same = not self.num_bytes or validator == begun  # compared, because some servers ignore If-Range
-            if response.status == 416 and total == self.num_bytes and is_same:
+            if response.status == 416 and total == self.num_bytes:
                 return
+            is_same = not self.num_bytes or validator == begun  # compared, because some servers ignore If-Range
             if first != self.num_bytes or not is_same:
                 self._start_over()
                 if first:

@@ -10,7 +10,7 @@ from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
 from openmedq.fetch import needs
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
-from tests.servers.exchange import Reply, Request
+from tests.servers.exchange import Content, Reply, Request
 
 MAGIC = b"\x1f\x8b"
 DATA = MAGIC + random.Random(0).randbytes(2_999_998)
@@ -46,6 +46,15 @@ def test_after_cuts_partial_data_is_kept(fetch: Fetch) -> None:
         assert not TARGET.exists()
         server.faults.clear()
         assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+
+
+def test_a_complete_part_is_not_requested_again(fetch: Fetch) -> None:
+    PARTIAL.parent.mkdir(parents=True)
+    PARTIAL.write_bytes(DATA)
+    with serve(SITE) as server:
+        PARTIAL.with_name(f"{PARTIAL.name}.tag").write_text(f'"{Content(DATA).md5}"')
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        assert [request.num_bytes for request in server.requests] == [0]
 
 
 def test_a_server_without_ranges_sends_all_again(fetch: Fetch) -> None:
