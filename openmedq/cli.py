@@ -151,10 +151,6 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         commands.show_plan,
         "list what would be downloaded, what is skipped and why, and the needed and free disk space",
     )
-    links = add("links", commands.list_links, "list URLs, sizes and hashes of files, for another download program")
-    links.add_argument("dataset_ids", nargs="*", metavar="ID", help="datasets of data/catalogue.yaml; default: all")
-    links.add_argument("--format", choices=("tsv", "aria2"), default="tsv", help="aria2: aria2c --input-file=LIST")
-    links.add_argument("--ask", action="store_true", help="ask the hosts for sizes and hashes that the cards lack")
     accept = add("accept", _lazily("openmedq.fetch.accept"), "accept that a publisher changed files")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")

@@ -208,16 +208,6 @@ def show_plan() -> int:
     return 0 if planning.show(Console(), planning.plan(params, DATASETS), params.download) else 1
 
 
-def list_links(dataset_ids: list[str], format: str, ask: bool) -> None:
-    """Print the files of the given datasets, or of all."""
-    from openmedq.datasets import catalogue, registry
-    from openmedq.fetch import planning
-
-    datasets = {dataset_id: registry.load(dataset_id) for dataset_id in dataset_ids or catalogue.read(paths.CATALOGUE)}
-    for line in planning.write_links(datasets, _load_params(), is_asked=ask, form=format):
-        print(line)
-
-
 def forget_name(name: str, dataset_id: str | None) -> None:
     """Add an id to the list of ids that are excluded by request."""
     from openmedq.curate.forget import forget

@@ -24,7 +24,7 @@ TRAINING = Path("data/training")  # metrics.json, loss.csv
 EVALUATION = Path("data/evaluation")  # predictions.parquet, controls.parquet, metrics.json
 TRANSFER = Path("data/transfer")  # <encoder>/predictions.parquet, metrics.json
 REPORT = Path("data/report")  # index.html, report.md with figures/, model_card.md
-TIMINGS = Path("data/timings")  # <node>.jsonl: wall time of the stages on a device; no DVC output
+TIMINGS = Path("data/timings")  # <node>.json: wall time of the stages on a device; no DVC output
 CHECKPOINTS = Path("data/checkpoints")  # <training>/<name>/: of unfinished ones; no DVC output, which DVC would remove
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 

@@ -169,7 +169,7 @@ def test_the_error_of_a_value_lists_the_allowed_ones(
         section = section[name]
     section[key] = value
     PARAMS.write_text(json.dumps(tree), encoding="utf-8")
-    assert main(["links"]) == 1
+    assert main(["locate"]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f"error: params.yaml: {setting}") and message.count("\n") == 1
     assert named in message and allowed in message

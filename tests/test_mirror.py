@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.config import Download, Local
 from openmedq.datasets import DATASETS, catalogue
 from openmedq.datasets.card import Dataset
-from openmedq.datasets.local.local import make_card
 from openmedq.fetch import manifest
-from openmedq.fetch.mirror import list_unmatched, match_folders, require
+from openmedq.fetch.mirror import list_unmatched, match_folders
 from tests.curate.corpus import make_params
 
 SETS: dict[str, Dataset] = DATASETS
@@ -87,22 +85,3 @@ def test_folders_that_match_no_dataset_are_named_in_one_line(
         manifest.run(make_params(download={"mirror": "local"}))
     (message,) = caplog.messages
     assert message.startswith("local: 2 folders match no dataset: Slakes, my scans; ")
-
-
-def test_links_to_folders_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """DVC does not follow them: a file that is added behind one would stay unnoticed."""
-    mirror, own = tmp_path / "mirror", tmp_path / "own"
-    for folder in (tmp_path / "elsewhere" / "images", mirror / "slake", own):
-        folder.mkdir(parents=True)
-    cards = ENTRIES | {"own": make_card("own", Local(folder=str(own), task="classification"))}
-    download = Download.model_construct(mirror=str(mirror), fetch=False)
-    (mirror / "slake" / "train.json").symlink_to(tmp_path / "elsewhere" / "images" / "a.json")
-    require(download, cards)
-    assert not caplog.records
-    (mirror / "slake" / "imgs").symlink_to(tmp_path / "elsewhere" / "images")
-    (mirror / "vqa_rad").symlink_to(tmp_path / "elsewhere")
-    (own / "images").symlink_to(tmp_path / "elsewhere")
-    require(download, cards)
-    of_own, of_mirror = caplog.messages
-    assert ": images; " in of_own and "`dvc repro -f download@own`" in of_own
-    assert ": slake/imgs, vqa_rad; " in of_mirror and "`dvc repro -f manifest`" in of_mirror

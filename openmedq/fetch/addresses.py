@@ -6,10 +6,8 @@ Credentials come from environment variables or netrc and are sent to their own h
 import base64
 import netrc
 import os
-import re
 import urllib.request
 from pathlib import Path
-from urllib.parse import quote
 
 from pydantic import SecretStr
 from yarl import URL
@@ -29,7 +27,6 @@ def parse_endpoint(base: str, name: str) -> URL:
     """Parse the base URL of an endpoint and end its path with a slash; ParamsError, with its `name`, if invalid."""
     try:
         url = URL(base)
-        _check_encodable(url)
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError
     except ValueError:  # the message omits the address, which may hold a password
@@ -38,20 +35,8 @@ def parse_endpoint(base: str, name: str) -> URL:
 
 
 def join(current: URL, location: str) -> URL:
-    """Resolve the `Location` of a redirect; ValueError if it is not a valid address.
-
-    Spaces are quoted: some servers leave them unquoted, and they would end the request line.
-    """
-    quoted = re.sub(r"\s", lambda found: quote(found[0]), location.strip())
-    target = current.join(URL(quoted, encoded=True)).with_user(None)
-    _check_encodable(target)
-    return target
-
-
-def _check_encodable(url: URL) -> None:
-    """Raise ValueError for characters and host names that would fail only when the request is sent."""
-    str(url).encode("utf-8")
-    (url.host or "").encode("idna")
+    """Resolve the `Location` of a redirect; ValueError if it is not a valid address."""
+    return current.join(URL(location.strip())).with_user(None)
 
 
 def is_private(url: URL) -> bool:
@@ -108,10 +93,6 @@ def _read_netrc(host: str) -> tuple[str, str] | None:
         entry = netrc.netrc(path).hosts.get(host)
     except (FileNotFoundError, RuntimeError):  # RuntimeError: a user without a home folder, as in containers
         return None
-    except netrc.NetrcParseError as error:  # its message may quote a password
-        raise AcquisitionError(
-            f"{path}, line {error.lineno}: invalid netrc; correct it, or set NETRC to another file"
-        ) from None
-    except (OSError, UnicodeDecodeError):
-        raise AcquisitionError(f"{path}: unreadable; make it readable, or set NETRC to another file") from None
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError):  # a message of netrc may quote a password
+        raise AcquisitionError(f"{path}: unreadable or invalid; correct it, or set NETRC to another file") from None
     return (entry[0], entry[2] or "") if entry else None

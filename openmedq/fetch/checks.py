@@ -1,9 +1,8 @@
-"""Checks of a downloaded file: its size, its first and last bytes, and how the server sends it.
+"""Checks of a downloaded file: its size, its first bytes, and how the server sends it.
 
 Files with a hash, from the card or the host, are verified in `file`; the checks of bytes are for files without one.
 """
 
-import zipfile
 from pathlib import Path, PurePosixPath
 
 import aiohttp
@@ -16,7 +15,7 @@ from openmedq.storage import unexpected
 BOUNDS = (0.5, 2.0)  # of a size, as factors of the approximate size on the card
 START_BYTES = 1024  # of a file, by which it is recognized
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
-JSON_ENDS = {b"{": b"}", b"[": b"]"}
+JSON_STARTS = (b"{", b"[")
 MAGIC = {".zip": b"PK", ".npz": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".parquet": b"PAR1"}
 UNCLEAR = "the host may require a login or be down: open the address in a browser"
 
@@ -30,24 +29,11 @@ def size_bounds(file: File) -> tuple[float, float]:
     return 0, float("inf")
 
 
-def is_complete(file: File, path: Path) -> bool:
-    """Whether the file's start and end fit its name; True if a hash is known, which is checked instead."""
-    if has_hash(file):
-        return True
-    name = file.path.lower()
+def begins_as_named(file: File, path: Path) -> bool:
+    """Whether the first bytes of a file agree with its name; True if a hash is known, which is checked instead."""
     with path.open("rb") as data:
         start = data.read(START_BYTES)
-        data.seek(max(0, path.stat().st_size - START_BYTES))
-        end = data.read().rstrip()[-4:]
-    if unexpected.describe(start) or not _fits_name(name, start):
-        return False
-    if name.endswith((".zip", ".npz")):
-        return zipfile.is_zipfile(path)  # the directory of a zip comes last
-    if name.endswith(".parquet"):
-        return end == MAGIC[".parquet"]
-    if name.endswith(".json"):
-        return end[-1:] == JSON_ENDS.get(_first_byte(start))
-    return end[-1:] in JSON_ENDS.values() if name.endswith(".jsonl") else True
+    return has_hash(file) or (unexpected.describe(start) is None and _fits_name(file.path.lower(), start))
 
 
 def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> None:
@@ -80,9 +66,9 @@ def _fits_name(name: str, start: bytes) -> bool:
         if name.endswith(suffix):
             return start.startswith(magic[: len(start)])
     if name.endswith((".json", ".jsonl")):
-        return _first_byte(start) in (b"", *JSON_ENDS)
+        return _first_byte(start) in (b"", *JSON_STARTS)
     if name.endswith(".csv"):
-        return _first_byte(start) not in (*JSON_ENDS, b"<") and b"\0" not in start
+        return _first_byte(start) not in (*JSON_STARTS, b"<") and b"\0" not in start
     return True
 
 
@@ -96,19 +82,10 @@ def has_hash(file: File) -> bool:
 
 
 def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
-    """Raise AcquisitionError for an encoded body, or one of unknown length, whose truncation could not be detected.
-
-    Some servers declare `gzip` for archives that they send unchanged.
-    """
-    encoding = response.headers.get("Content-Encoding", "").lower()
-    is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
+    """Raise AcquisitionError for a body of unknown length, whose truncation could not be detected."""
     coding = ", ".join(response.headers.getall("Transfer-Encoding", ())).lower()
-    problem = ""
-    if encoding not in ("", "identity") and not is_archive:
-        problem = f"has Content-Encoding {encoding[:20]!r}, which was not requested"
-    elif response.content_length is None and coding != "chunked" and not (has_hash(file) or file.size_bytes):
-        problem = "states no length, so a truncated file would not be noticed"
-    if problem:
+    if response.content_length is None and coding != "chunked" and not (has_hash(file) or file.size_bytes):
         raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} {problem}; download it by hand into the local data folder"
+            f"{file.path}: {plain(file.url)} states no length, so a truncated file would not be noticed; download it "
+            "by hand into the local data folder"
         )

@@ -68,7 +68,7 @@ def _check_hashes(local: origin.Origin, card: Card, recorded: ledger.Ledger) -> 
 
     A file of the published size and another hash is damaged: ChecksumError. A file of another size is logged and used:
     it may be a part of the dataset, or another packaging. So is a file of another hash if its published size is
-    unknown. A links.tsv in the local data folder makes the check strict (see `manifest`).
+    unknown.
     """
     pinned = {file.path: file for file in card.files}
     differing = []

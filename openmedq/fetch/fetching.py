@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,7 @@ from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Card, Dataset, File
 from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, StaleError, TemporaryError, numbered
 from openmedq.fetch import checks, hosts, images, ledger, needs
-from openmedq.fetch.client import LATER, Client, run_workers
+from openmedq.fetch.client import Client, run_workers
 from openmedq.fetch.file import Advance, download_file
 from openmedq.storage import origin
 from openmedq.storage.progress import progress
@@ -25,8 +24,6 @@ from openmedq.storage.publish import is_disk_full
 _log = logging.getLogger(__name__)
 
 HASHES = paths.PARTIAL / "fetch-cache"
-REPLACED = paths.PARTIAL / "replaced"  # files that a download replaced
-NUM_SHOWN = 3  # failures that the summary quotes
 MAX_FAILURES = 50  # after which no more files are requested
 
 
@@ -37,7 +34,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
         TemporaryError: some are unavailable now, and all other faults are of this kind too; partial data is kept.
         AcquisitionError: some are unavailable, or the disk lacks room.
         ChecksumError: some do not have the expected or recorded hash.
-        StaleError: a file is not on the card.
+        StaleError: a file is not on the card, or is in the place of a published one.
     """
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(dataset.card.choose(settings.editions.get(dataset.card.id)), execution, hashes)
@@ -57,8 +54,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
         if path.relative_to(work.folder).as_posix() not in work.entries:
             raise StaleError(f"{path}: not a file of this dataset's card; remove it or move it elsewhere")
     if work.num_fetched:
-        files = numbered(work.num_fetched, "file")
-        _log.info(f"{dataset.card.id}: {files}, {work.num_bytes / 1e6:,.1f} MB in {work.seconds:.1f} s")
+        _log.info(f"{dataset.card.id}: {numbered(work.num_fetched, 'file')} downloaded")
     return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
 
 
@@ -72,8 +68,6 @@ class _Work:
     entries: dict[str, origin.Entry] = field(default_factory=dict)  # by path
     failures: list[OpenMedQError] = field(default_factory=list)
     num_fetched: int = 0
-    num_bytes: int = 0
-    seconds: float = 0.0
 
     @cached_property
     def folder(self) -> Path:
@@ -99,13 +93,11 @@ class _Work:
 
     async def fetch(self, dataset: Dataset) -> None:
         """Download the files of the card, then those that they list."""
-        start = time.monotonic()
         async with Client(self.execution) as client:
             await self._fetch_card(client)
             more = getattr(dataset, "more_files", None)
             if more is not None:
                 await self._fetch_more(client, more(self.folder))
-        self.seconds = time.monotonic() - start
 
     def record_linked(self, paths: list[Path]) -> None:
         """Add the shards of linked images. The ledger omits them: images arrive in any order."""
@@ -115,10 +107,8 @@ class _Work:
 
     async def _fetch_card(self, client: Client) -> None:
         card, recorded = self.card, self.recorded
-        pinned = hosts.pin_commits(card.files, (entry.url for entry in recorded.values()))
-        absent = [
-            file for file in pinned if not (checks.has_hash(file) or file.path in recorded) or not self._accept(file)
-        ]
+        known = [file for file in card.files if checks.has_hash(file) or file.path in recorded]
+        absent = [file for file in card.files if file not in known or not self._accept(file)]
         if not absent:
             return
         described = await hosts.describe(client, absent)
@@ -126,9 +116,8 @@ class _Work:
         if not missing:
             return
         for file in missing:
-            if file.path not in recorded and (kept := set_aside(card.id, file.path)):
-                path = self.folder / file.path
-                _log.warning(f"{path}: not the published file; moved to {kept}, then downloaded")
+            if file.path not in recorded and (path := self.folder / file.path).exists():
+                raise StaleError(f"{path}: not the published file; remove it, and run the command again")
         if card.terms:
             _log.info(f"{card.title}: its terms of use\n{card.terms}")
         if card.advice and card.access is Access.OPEN:
@@ -172,11 +161,10 @@ class _Work:
         sha256, size_bytes = await download_file(client, file, target, temporary, advance, check_ledger)
         self.hashes.put(target, target.stat(), sha256)
         self.num_fetched += 1
-        self.num_bytes += size_bytes
         self._record(file, origin.Entry(file.path, size_bytes, sha256))
 
     def _accept(self, file: File) -> bool:
-        """Record the file if it is present and has the expected hash, or else the expected size and form."""
+        """Record the file if it is present and has the expected hash, or else the expected size and first bytes."""
         path = self.folder / file.path
         if not path.is_file():
             return False
@@ -188,7 +176,7 @@ class _Work:
         if not expected:  # nor was it recorded: the user put it there
             low, high = checks.size_bounds(file)
             is_md5 = file.md5 is None or file.md5 == origin.compute_md5(path)
-            if not (low <= found.size_bytes <= high and is_md5 and checks.is_complete(file, path)):
+            if not (low <= found.size_bytes <= high and is_md5 and checks.begins_as_named(file, path)):
                 return False
         self._record(file, found)
         return True
@@ -207,28 +195,13 @@ class _Work:
 
     def _raise_failures(self) -> None:
         """Raise one error for all failed files: TemporaryError only if each of them is one."""
-        failures = self.failures
-        if not failures:
+        if not self.failures:
             return
-        if len(failures) == 1:
-            raise failures[0]
-        are_temporary = [isinstance(error, TemporaryError) for error in failures]
-        kind = TemporaryError if all(are_temporary) else AcquisitionError
+        first = next((each for each in self.failures if not isinstance(each, TemporaryError)), self.failures[0])
+        if len(self.failures) == 1:
+            raise first
         skipped = "; the remaining files were not tried" if self.is_given_up else ""
-        shown = "; ".join(str(error).removesuffix(LATER) for error in failures[:NUM_SHOWN])
-        rest = f"; and {len(failures) - NUM_SHOWN} more" if len(failures) > NUM_SHOWN else ""
-        later = LATER if any(are_temporary) else ""
-        raise kind(f"{self.card.id}: {numbered(len(failures), 'file')} failed{skipped}: {shown}{rest}{later}")
-
-
-def set_aside(dataset_id: str, name: str) -> Path | None:
-    """Move a downloaded file away, so that it is downloaded again; returns its new path, None if there is no file."""
-    path, kept = needs.folder_of(dataset_id) / name, REPLACED / dataset_id / name
-    if not path.is_file():
-        return None
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(kept)
-    return kept
+        raise type(first)(f"{first}; {numbered(len(self.failures), 'file')} of {self.card.id} failed{skipped}")
 
 
 def _redact(error: OpenMedQError, file: File) -> OpenMedQError:

@@ -1,18 +1,15 @@
 """Download one file: resume it after an interruption, check it while it arrives, rename it when it is complete.
 
-Partial data is in a temporary path; `<path>.tag` beside it holds the validator and the size of the version, so that
-parts of two versions are not joined. Size and hashes are those of the card, else those that the host states.
+Partial data is in a temporary path; `<path>.tag` beside it holds the validator of the version, so that parts of two
+versions are not joined. Size and hashes are those of the card, else those that the host states.
 """
 
 import asyncio
 import hashlib
-import json
 import re
-import shutil
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import aiohttp
 
@@ -21,10 +18,6 @@ from openmedq.errors import AcquisitionError, ChecksumError
 from openmedq.fetch import checks
 from openmedq.fetch.addresses import plain
 from openmedq.fetch.client import CHUNK_BYTES, Client, RetryableError, retry
-
-MIN_BYTES_PER_S = 1_000  # mean over `execution.timeout_s`; a slower server counts as silent
-RESERVE_BYTES = 2**30  # of the disk that files of unknown size leave free
-RESERVE_CHECK_BYTES = 2**26  # of such a file, between two checks of the free space
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
@@ -49,13 +42,8 @@ async def download_file(
     if temporary.is_file():
         await asyncio.to_thread(state.read_partial)  # hashing 20 GB here would block all other downloads
     advance(state.num_bytes)
-
-    async def attempt() -> None:
-        await state.receive()
-        while not state.is_expected():
-            await state.receive()
-
-    await retry(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.max_bytes)
+    await retry(state.receive, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.max_bytes)
+    state.check()
     sha256 = state.hashes["sha256"].hexdigest()
     approve(sha256, state.num_bytes)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +59,6 @@ class _Download:
         self.client, self.file, self.temporary, self.advance = client, file, temporary, advance
         self.tag = Path(f"{temporary}.tag")
         self.max_bytes = 0  # of all attempts: bytes that arrive again are no progress
-        self.num_wrong = 0  # complete files of a wrong size or hash
         self._reset()
 
     def _reset(self) -> None:
@@ -100,44 +87,29 @@ class _Download:
         self._reset()
 
     async def receive(self) -> None:
-        """Append the missing bytes, or discard what is there and receive all."""
-        file, has_hash = self.file, checks.has_hash(self.file)
-        begun, begun_total = _read_tag(self.tag) if self.num_bytes else ("", None)
-        headers = {}
-        if self.num_bytes:
-            if self.num_bytes == file.size_bytes:
-                return
-            if begun:
-                headers["If-Range"] = begun
-            if begun or has_hash:
-                headers["Range"] = f"bytes={self.num_bytes}-"
-            else:  # it could not be verified that the rest belongs to the same version
-                self._start_over()
-        async with self.client.get(file.url, headers) as response:
+        """Append the missing bytes; or, if the data there has no validator or another one, receive all."""
+        begun = _read_tag(self.tag)
+        if self.num_bytes and not begun:
+            self._start_over()
+        headers = {"Range": f"bytes={self.num_bytes}-", "If-Range": begun} if self.num_bytes else {}
+        async with self.client.get(self.file.url, headers) as response:
             first, total = _parse_range(response)
             validator = _choose_validator(response)
-            # Compared too, because some servers ignore If-Range.
-            is_same = all(old == new for old, new in ((begun, validator), (begun_total, total)) if old and new)
-            checks.check_framing(file, response)
-            if response.status == 416 and total == self.num_bytes and is_same:
+            checks.check_framing(self.file, response)
+            if response.status == 416 and total == self.num_bytes:
                 return
-            if response.status == 416 or first != self.num_bytes or not is_same:
+            is_same = not self.num_bytes or validator == begun  # compared, because some servers ignore If-Range
+            if first != self.num_bytes or not is_same:
                 self._start_over()
-                if response.status == 416 or first:
+                if first:
                     raise RetryableError("the server sends another part than the requested one")
-            if self.num_bytes:
-                checks.check_size(file, total)
             await self._append(response, total, validator)
-        if total is not None and self.num_bytes > total:
-            self._start_over()
-            raise RetryableError("the server sends more bytes than it announced")
-        if total is not None and self.num_bytes < total:
+        if total not in (None, self.num_bytes):
             raise RetryableError("the connection was cut")
 
     async def _append(self, response: aiohttp.ClientResponse, total: int | None, validator: str) -> None:
-        """Write the body to the temporary path, up to the announced size; check it at each chunk."""
-        file, timeout_s = self.file, self.client.execution.timeout_s
-        since, before = time.monotonic(), self.num_bytes
+        """Write the body to the temporary path, and check it at each chunk."""
+        file = self.file
         self.temporary.parent.mkdir(parents=True, exist_ok=True)
         with self.temporary.open("ab") as out:
             while chunk := await response.content.readany():
@@ -145,55 +117,29 @@ class _Download:
                     checks.check_start(file, response.headers.get("Content-Type", ""), self.start + chunk)
                 if not self.num_bytes:
                     checks.check_size(file, total)
-                    if len(chunk) != total or not checks.has_hash(file):  # small files of known hash need no tag
-                        self.tag.write_text(json.dumps([validator, total]), encoding="utf-8")
+                    if len(chunk) != total:
+                        self.tag.write_text(validator, encoding="utf-8")
                 out.write(chunk)
                 self._add(chunk)
                 self.advance(len(chunk))
                 checks.check_size(file, self.num_bytes, is_all=False)
-                if self.num_bytes % RESERVE_CHECK_BYTES < len(chunk):
-                    _check_reserve(file, self.temporary)
-                if (passed_s := time.monotonic() - since) > timeout_s:
-                    if self.num_bytes - before < MIN_BYTES_PER_S * passed_s:
-                        raise RetryableError("the server sends almost nothing")
-                    since, before = time.monotonic(), self.num_bytes
-                if total is not None and self.num_bytes > total:
-                    break
 
-    def is_expected(self) -> bool:
-        """Check the complete file; False after its first wrong size or hash. The file is deleted then."""
+    def check(self) -> None:
+        """Delete the complete file, and raise an error, if it is empty or has another size or hash than expected."""
+        where = f"{self.file.path}: {plain(self.file.url)}"
         try:
+            if not self.num_bytes:
+                raise AcquisitionError(f"{where} is an empty file; {checks.UNCLEAR}")
             checks.check_size(self.file, self.num_bytes)
             for name, digest in self.hashes.items():
                 if (expected := getattr(self.file, name)) not in (None, digest.hexdigest()):
                     raise ChecksumError(
-                        f"{self.file.path}: {plain(self.file.url)} has {name} {digest.hexdigest()}, expected {expected}"
-                        "; it is deleted; if the publisher changed the file, update its card"
+                        f"{where} has {name} {digest.hexdigest()}, expected {expected}; it is deleted; run the command "
+                        "again; if the publisher changed the file, update its card"
                     )
-            if self.num_bytes and not checks.is_complete(self.file, self.temporary):
-                suffix = PurePosixPath(self.file.path).suffix
-                raise AcquisitionError(
-                    f"{self.file.path}: {plain(self.file.url)} is incomplete, or not a {suffix} file; it is deleted; "
-                    f"{checks.UNCLEAR}"
-                )
         except (AcquisitionError, ChecksumError):
             self._start_over()
-            self.num_wrong += 1
-            if self.num_wrong > 1:
-                raise
-            return False
-        if not self.num_bytes:
-            raise AcquisitionError(f"{self.file.path}: {plain(self.file.url)} is an empty file; {checks.UNCLEAR}")
-        return True
-
-
-def _check_reserve(file: File, temporary: Path) -> None:
-    """AcquisitionError before a file of unknown size fills the disk."""
-    if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(temporary.parent).free < RESERVE_BYTES:
-        raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has no known size, and {temporary.parent} has less than "
-            f"{RESERVE_BYTES / 1e9:.1f} GB free; free some space and run the command again, or remove {temporary}"
-        )
+            raise
 
 
 def _parse_range(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
@@ -213,11 +159,10 @@ def _choose_validator(response: aiohttp.ClientResponse) -> str:
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def _read_tag(tag: Path) -> tuple[str, int | None]:
-    """Validator and size of the version; unknown if the tag is missing or damaged, as a power failure leaves it."""
+def _read_tag(tag: Path) -> str:
+    """The validator of the version; "" if the tag is missing or damaged, as a power failure leaves it."""
     try:
-        validator, total = json.loads(tag.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, TypeError, RecursionError):
-        return "", None
-    is_header = isinstance(validator, str) and validator.isprintable()
-    return (validator, total) if is_header else ("", None)
+        validator = tag.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    return validator if validator.isprintable() else ""

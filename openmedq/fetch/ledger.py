@@ -6,10 +6,12 @@ The card pins what the publisher states, the ledger pins the rest. A later downl
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from openmedq import paths
 from openmedq.errors import ChecksumError, ParamsError, StaleError
@@ -21,9 +23,9 @@ HEADER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Entry:
-    """A file at its first download; for a file of the hub, `url` has the commit."""
+    """A file at its first download."""
 
     url: str
     sha256: str
@@ -32,16 +34,17 @@ class Entry:
 
 Ledger = Mapping[str, Entry]  # by the file's path
 
+_LEDGER = TypeAdapter(dict[str, Entry])
+
 
 def read(dataset_id: str) -> Ledger:
     """Read the entries of a dataset; StaleError if the file is not a ledger."""
     path = _path(dataset_id)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return {str(name): _parse(entry) for name, entry in tree.items()}
+        return _LEDGER.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, TypeError, AttributeError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise StaleError(
             f"{path}: not a ledger; restore it with `git checkout {path}`, or remove it to record the files again"
         ) from None
@@ -81,14 +84,6 @@ def accept(dataset_id: str, names: Sequence[str]) -> list[str]:
     removed = list(names) or list(entries)
     write(dataset_id, {name: entry for name, entry in entries.items() if name not in removed})
     return removed
-
-
-def _parse(tree: Mapping[str, object]) -> Entry:
-    """An entry of the file, which users may edit; TypeError if it has another form."""
-    match tree:
-        case {"url": str(url), "sha256": str(sha256), "size_bytes": int(size_bytes), **rest} if not rest:
-            return Entry(url, sha256, size_bytes)
-    raise TypeError
 
 
 def _path(dataset_id: str) -> Path:

@@ -1,7 +1,6 @@
 """Stage `manifest`: path, size and sha256 of the files in the local data folder, by dataset.
 
-Files are read in place. Hashes are cached, so that only new and changed files are read again. If the folder has a
-`links.tsv` (see `storage.links`), its files must agree with it.
+Files are read in place. Hashes are cached, so that only new and changed files are read again.
 """
 
 import logging
@@ -14,7 +13,7 @@ from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.errors import LocalFolderError
 from openmedq.fetch.mirror import is_miniature, list_unmatched, match_folders, require
-from openmedq.storage import links, origin
+from openmedq.storage import origin
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import publish
 from openmedq.storage.redact import redact_paths
@@ -36,15 +35,11 @@ def run(params: Params) -> None:
         advice = "rename a folder to its dataset's id; `python -m openmedq sources` lists them"
         _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
-    listed = links.read(mirror / links.NAME)
     with publish(paths.MANIFEST) as target:
         target.mkdir()
         found = hash_files({dataset_id: (cards[dataset_id], folder) for dataset_id, folder in folders.items()}, kind)
-        for dataset_id, card in cards.items():
-            each = found.get(dataset_id, origin.Origin())
-            with redact_paths(dataset_id, card.is_credentialed):
-                _check_links(dataset_id, each, listed)
-            origin.write(each, target / f"{dataset_id}.json")
+        for dataset_id in cards:
+            origin.write(found.get(dataset_id, origin.Origin()), target / f"{dataset_id}.json")
 
 
 def hash_files(folders: Mapping[str, tuple[Card, Path]], kind: origin.Kind) -> dict[str, origin.Origin]:
@@ -67,22 +62,3 @@ def hash_files(folders: Mapping[str, tuple[Card, Path]], kind: origin.Kind) -> d
                         entries.append(origin.Entry(path.relative_to(folder).as_posix(), status.st_size, sha256))
                 found[dataset_id] = origin.Origin(folder, kind, tuple(sorted(entries, key=lambda entry: entry.path)))
     return found
-
-
-def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, links.Link]) -> None:
-    """LocalFolderError if a file that links.tsv lists is missing or different."""
-    entries = {entry.path: entry for entry in found.files}
-    for link in listed.values():
-        owner, _, name = link.path.partition("/")
-        if owner != dataset_id or found.folder is None:
-            continue
-        path, entry = found.folder / name, entries.get(name)
-        if entry is None:
-            raise LocalFolderError(f"{path}: missing, but {links.NAME} lists it; download it from {link.url}")
-        actual = {"size_bytes": str(entry.size_bytes), "sha256": entry.sha256}
-        if link.md5 and not link.sha256:
-            actual["md5"] = origin.compute_md5(path)
-        for field, value in actual.items():
-            if getattr(link, field) not in ("", value):
-                differing = f"{field} is {value}, but {links.NAME} lists {getattr(link, field)}"
-                raise LocalFolderError(f"{path}: {differing}; download it again from {link.url}")

@@ -1,7 +1,5 @@
 """The local data folder (`download.mirror`): the user's published files, one sub-folder per dataset."""
 
-import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,8 +16,6 @@ from openmedq.storage.folders import is_junk
 _APPENDED = re.compile(r"[-_. ]*(?:\.physionet\.org|v?\d+(?:\.\d+)+|[-_](?:main|master|[0-9a-f]{40})|\(\d+\))$")
 _HUB_CACHE = "datasets--"  # prefix of owner--name
 
-_log = logging.getLogger(__name__)
-
 
 def is_miniature(mirror: Path) -> bool:
     """Whether the folder is the one of the generated miniatures."""
@@ -28,8 +24,6 @@ def is_miniature(mirror: Path) -> bool:
 
 def require(download: Download, cards: Mapping[str, Card]) -> Path:
     """The local data folder; the one of the miniatures need not exist yet.
-
-    Links to folders, in it and in the folders of local datasets, are logged as a warning.
 
     Raises:
         LocalFolderError: it is missing or matches no dataset, or the folder of a local dataset is missing.
@@ -40,10 +34,8 @@ def require(download: Download, cards: Mapping[str, Card]) -> Path:
     for dataset_id, folder in declared.items():
         if not folder.is_dir():
             raise LocalFolderError(f"{folder}: not found; correct local.{dataset_id}.folder in params.yaml")
-        _warn_of_links(folder, f"download@{dataset_id}")
     if not is_miniature(mirror):
         match_folders(mirror, cards, may_be_empty=download.fetch or bool(declared))
-        _warn_of_links(mirror, "manifest")
     elif download.fetch:
         raise ParamsError(
             f"download.fetch is true, but download.mirror is {mirror}, where every dataset is generated: nothing would "
@@ -100,20 +92,6 @@ def list_unmatched(mirror: Path, matched: Iterable[Path]) -> list[str]:
     """Names of the folders that match no dataset."""
     known = {path for folder in matched for path in (folder, folder.parent)}
     return [folder.name for folder in _list_folders(mirror) if folder not in known]
-
-
-def _warn_of_links(folder: Path, stage: str) -> None:
-    """Warn of links to folders below a folder that DVC hashes for a stage."""
-    inner = (Path(parent, name) for parent, names, _ in os.walk(folder) for name in names)
-    linked = sorted(str(path.relative_to(folder)) for path in inner if path.is_symlink())
-    if linked:
-        _log.warning(
-            "%s: DVC does not see changes behind links to folders: %s; link the files instead (cp -rs), or run "
-            "`dvc repro -f %s` after a change",
-            folder,
-            ", ".join(linked),
-            stage,
-        )
 
 
 def _list_folders(folder: Path) -> list[Path]:

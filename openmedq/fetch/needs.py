@@ -11,6 +11,7 @@ from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.licences import refuse_card
 from openmedq.errors import AcquisitionError
 from openmedq.fetch import addresses
+from openmedq.storage import origin
 
 ORIGIN = "origin.json"  # in data/raw/<id>
 FILES = "files"  # in data/raw/<id>: downloaded files, as published
@@ -74,8 +75,5 @@ def size_of(path: Path) -> int:
 
 def _is_downloaded(dataset_id: str) -> bool:
     """Whether the dataset's origin.json, which is written last, is of downloaded files."""
-    try:
-        with (paths.RAW / dataset_id / ORIGIN).open(encoding="ascii", errors="replace") as lines:
-            return '"origin": "official"' in lines.readline()
-    except OSError:
-        return False
+    path = paths.RAW / dataset_id / ORIGIN
+    return path.exists() and origin.read(path).origin == "official"

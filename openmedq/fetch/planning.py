@@ -1,12 +1,10 @@
-"""Commands `plan` and `links`: list what would be downloaded, according to the cards, the ledger and the disk.
+"""Command `plan`: list what would be downloaded, according to the cards, the ledger and the disk, without a network.
 
-Only `links --ask` connects to the hosts. Approximate sizes are marked, and files of unknown size are counted.
+Files of unknown size are counted.
 """
 
-import asyncio
-import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +14,11 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from openmedq import paths
-from openmedq.config import Download, Execution, Params
-from openmedq.datasets.card import Card, Dataset, File
-from openmedq.fetch import hosts, ledger, needs
-from openmedq.fetch.client import Client
+from openmedq.config import Download, Params
+from openmedq.datasets.card import Card, Dataset
+from openmedq.errors import numbered
+from openmedq.fetch import ledger, needs
 from openmedq.fetch.mirror import is_miniature, match_folders
-from openmedq.storage import links
-
-MAX_CELL_CHARS = 60  # a longer reason is printed below the table
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,6 @@ class Step:
     present_bytes: int  # of complete and incomplete files
     missing_bytes: int  # as far as known
     num_unsized: int  # missing files of unknown size
-    is_approximate: bool  # a missing file has no exact size, or only linked files are missing
     folder: Path | None  # of a complete dataset: local or downloaded
     skipped: str | None  # why nothing is downloaded
 
@@ -55,17 +47,11 @@ class Step:
 
 def plan(params: Params, datasets: Mapping[str, Dataset]) -> list[Step]:
     """Return a step for each dataset, in the order of the catalogue, as if `download.fetch` were true."""
-    local = _find_local(params.download, datasets)
+    mirror, local = Path(params.download.mirror), {}
+    if mirror.is_dir() and not is_miniature(mirror):
+        cards = {dataset_id: dataset.card for dataset_id, dataset in datasets.items()}
+        local = match_folders(mirror, cards, may_be_empty=True)
     return [_plan_dataset(params, dataset.card, local.get(dataset_id)) for dataset_id, dataset in datasets.items()]
-
-
-def _find_local(settings: Download, datasets: Mapping[str, Dataset]) -> dict[str, Path]:
-    """Find the datasets in the local data folder; empty if it is the miniatures' folder or does not exist."""
-    mirror = Path(settings.mirror)
-    if is_miniature(mirror) or not mirror.is_dir():
-        return {}
-    cards = {dataset_id: dataset.card for dataset_id, dataset in datasets.items()}
-    return match_folders(mirror, cards, may_be_empty=True)
 
 
 def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
@@ -95,7 +81,6 @@ def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
         present_bytes=complete_bytes + partial_bytes,
         missing_bytes=max(0, missing_bytes - partial_bytes) + linked_bytes,
         num_unsized=num_unsized,
-        is_approximate=not is_whole and (not missing or any(file.size_bytes is None for file in missing)),
         folder=local or (folder if is_whole else None),
         skipped=skipped,
     )
@@ -109,24 +94,21 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     for name in ("to download", "present", "disk"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reason for skipping", overflow="fold")
-    explained = [step for step in steps if len(step.skipped or "") > MAX_CELL_CHARS]
     for step in steps:
         table.add_row(
             step.dataset_id,
-            "-" if step.skipped else format_size(step.num_bytes, step),
+            "-" if step.skipped else decimal(step.num_bytes) if step.num_bytes else "?",
             decimal(step.present_bytes) if step.present_bytes else "-",
             "-" if step.skipped else decimal(step.disk_bytes) if step.disk_bytes else "?",
-            "see below" if step in explained else step.skipped,
+            step.skipped,
         )
     console.print(table)
-    for step in explained:
-        console.print(f"\n{step.dataset_id}: {step.skipped}", highlight=False, markup=False)
     needed = sum(max(0, step.disk_bytes - step.present_bytes) for step in steps)
     free = shutil.disk_usage(next(each for each in (paths.RAW, *paths.RAW.absolute().parents) if each.exists())).free
     has_room = needed <= free
-    console.out(
-        "\n~ = approximate. n? = files of unknown size. disk = with Parquet shards and present files.", highlight=False
-    )
+    num_unsized = sum(step.num_unsized for step in steps if not step.skipped)
+    unsized = f", without {numbered(num_unsized, 'file')} of unknown size" if num_unsized else ""
+    console.out(f"\nSizes are approximate{unsized}. disk: with Parquet shards and present files.", highlight=False)
     advice = "enough" if has_room else "NOT enough: leave datasets out (download.skip), or move data/ to a larger disk"
     console.out(f"Disk: {decimal(needed)} needed, {decimal(free)} free: {advice}.", highlight=False)
     if is_miniature(Path(settings.mirror)):
@@ -137,81 +119,3 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
         until = "until params.yaml sets it to true"
         console.out(f"download.fetch is false: `dvc repro` downloads nothing {until}.", highlight=False)
     return has_room
-
-
-def format_size(num_bytes: int, step: Step) -> str:
-    """Format as `~1.5 GB +2?`: an approximate size, and two files of unknown size."""
-    if not num_bytes and step.num_unsized:
-        return f"{step.num_unsized}?"
-    unsized = f" +{step.num_unsized}?" if step.num_unsized else ""
-    return f"{'~' if step.is_approximate else ''}{decimal(num_bytes)}{unsized}"
-
-
-def write_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
-    """Yield lines from which another program can download the files: tab-separated (`tsv`), or in aria2's format.
-
-    A folder with these files and the list (as links.tsv) is a local data folder; stage `manifest` checks its files
-    against the list. Some published files list further files, such as images; these are included if the listing files
-    are present, and a warning is logged otherwise.
-    """
-    lines = links.render(_list_links(datasets, params, is_asked=is_asked))
-    if form == "tsv":
-        yield from lines
-        return
-    next(lines)
-    for line in lines:
-        path, url, _, sha256, md5 = line.split("\t")
-        yield from (url, f"  out={path}")
-        if sha256 or md5:
-            yield f"  checksum={f'sha-256={sha256}' if sha256 else f'md5={md5}'}"
-
-
-def _list_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bool) -> Iterator[links.Link]:
-    local = _find_local(params.download, datasets)
-    for dataset_id, dataset in datasets.items():
-        card = dataset.card.choose(params.download.editions.get(dataset_id))
-        files = list(_add_recorded(card))
-        if is_asked:
-            files = asyncio.run(_ask(files, params.execution))
-        listed = {file.path: file for file in files}
-        for file in _list_more(dataset, card, local.get(dataset_id, needs.folder_of(dataset_id))):
-            if file.path in listed:  # listed again, with a hash
-                listed[file.path] = listed[file.path].model_copy(update={"sha256": file.sha256})
-            else:
-                yield _link(dataset_id, file)
-        for file in listed.values():
-            yield _link(dataset_id, file)
-
-
-def _add_recorded(card: Card) -> Iterator[File]:
-    """The card's files with the hashes and sizes that the ledger records."""
-    entries = ledger.read(card.id)
-    for file in hosts.pin_commits(card.files, (entry.url for entry in entries.values())):
-        entry = entries.get(file.path)
-        found = {"sha256": file.sha256 or entry.sha256, "size_bytes": entry.size_bytes} if entry else {}
-        yield file.model_copy(update=found)
-
-
-def _list_more(dataset: Dataset, card: Card, folder: Path) -> Iterator[File]:
-    """Yield the files that the card's files in `folder` list, such as images; warn if these are missing."""
-    if not card.linked_bytes:
-        return
-    more = getattr(dataset, "more_files", None)
-    if more is None:
-        how = f"run `dvc repro download@{card.id}` on a machine with network access, and copy {folder}"
-        _log.warning(f"{card.id}: its images are not listed, because their addresses are not known; {how}")
-    elif all((folder / file.path).is_file() for file in card.files):
-        yield from more(folder)
-    else:
-        how = f"put the other files of the dataset into {folder} and run `python -m openmedq links {card.id}` again"
-        _log.warning(f"{card.id}: its images are not listed, because the files with their addresses are missing; {how}")
-
-
-def _link(dataset_id: str, file: File) -> links.Link:
-    size = str(file.size_bytes or "")
-    return links.Link(f"{dataset_id}/{file.path}", file.url, size, file.sha256 or "", file.md5 or "")
-
-
-async def _ask(files: list[File], execution: Execution) -> list[File]:
-    async with Client(execution) as client:
-        return await hosts.describe(client, files)

@@ -1,36 +1,27 @@
 """PubMed Central: the addresses of images in its public bucket.
 
 Each file of an article is an object `PMC<id>.<version>/<name>`, with the name that its publisher gave it (NLM, "Changes
-to PMC Article Datasets Distribution Services", 2026). The bucket lists an article's names; each article is listed once,
-and addresses are stored in parts, so that an interrupted run resumes.
+to PMC Article Datasets Distribution Services", 2026). The bucket lists an article's names.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError
 
-import pyarrow as pa
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError
 from openmedq.fetch.client import Client, run_workers
-from openmedq.storage.fetched import add_shard, read_rows
-from openmedq.storage.progress import progress
 
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".tif", ".tiff", ".bmp", ".webp")
-MAX_IMAGE_BYTES = 64 * 2**20  # figures are smaller; img2dataset holds each in memory
-MAX_PAGES = 100  # of 1,000 files
-PART_ROWS = 2_000  # addresses in a part
 
 _ARTICLE = re.compile(r"PMC\d{1,12}", re.ASCII)
-_SIZE = re.compile(r"\d{1,18}", re.ASCII)
-_SCHEMA = pa.schema([("name", pa.string()), ("url", pa.string()), ("size_bytes", pa.int64()), ("reason", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,47 +34,25 @@ class Address:
     reason: str | None = None
 
 
-async def resolve(client: Client, images: Iterable[LinkedImage], folder: Path) -> int:
-    """Find the addresses that `folder` lacks and store them there; returns the number of articles listed.
+Listings = dict[str, dict[str, int]]  # article -> object key -> size in bytes
+
+
+async def locate(images: Sequence[LinkedImage], listings: Listings, execution: Execution) -> list[Address]:
+    """The addresses of images; `listings` gets the articles that it lacks.
 
     Raises:
-        TemporaryError: the bucket does not answer now; the addresses found are stored.
+        TemporaryError: the bucket does not answer now.
         AcquisitionError: the answer is not a listing.
     """
-    known = {address.name for address in read(folder)}
-    articles: dict[str, dict[str, LinkedImage]] = {}
-    for image in images:
-        if image.name not in known:
-            articles.setdefault(image.article, {})[image.name] = image
-    if not articles:
-        return 0
-    found: list[Address] = []
-    waiting = iter(articles.items())
+    waiting = iter(sorted({image.article for image in images} - listings.keys()))
 
     async def work() -> None:
-        for article, wanted in waiting:  # shared by all workers
-            sizes = await _list(client, article)
-            found.extend(_match(sizes, image) for image in wanted.values())
-            advance(1)
-            if len(found) >= PART_ROWS:
-                write()
+        for article in waiting:  # shared by all workers
+            listings[article] = await _list(client, article)
 
-    def write() -> None:
-        add_shard(pa.Table.from_pylist([asdict(address) for address in found], _SCHEMA), folder)
-        found.clear()
-
-    with progress("finding addresses", len(articles)) as advance:
-        try:
-            await run_workers(work, client.execution.connections)
-        finally:
-            if found:
-                write()
-    return len(articles)
-
-
-def read(folder: Path) -> Iterator[Address]:
-    """Read the stored addresses; ArchiveError if a part is damaged."""
-    return (Address(**row) for row in read_rows(folder))
+    async with Client(execution) as client:
+        await run_workers(work, execution.connections)
+    return [_match(listings[image.article], image) for image in images]
 
 
 async def _list(client: Client, article: str) -> dict[str, int]:
@@ -94,19 +63,16 @@ async def _list(client: Client, article: str) -> dict[str, int]:
     if not _ARTICLE.fullmatch(article):
         return {}
     versions: dict[int, dict[str, int]] = {}
-    address = f"{BUCKET}/?list-type=2&prefix={article}."
-    page = address
-    for _ in range(MAX_PAGES):
+    page = address = f"{BUCKET}/?list-type=2&prefix={article}."
+    while True:
         listing = _parse(await client.read(page), address)
         for entry in listing.iterfind("{*}Contents"):
             key, size = entry.findtext("{*}Key") or "", entry.findtext("{*}Size") or ""
-            match = re.fullmatch(rf"{article}\.(\d{{1,9}})/[^/]+", key, re.ASCII)
-            if match and _SIZE.fullmatch(size):
+            if match := re.fullmatch(rf"{article}\.(\d{{1,9}})/[^/]+", key, re.ASCII):
                 versions.setdefault(int(match[1]), {})[key] = int(size)
         if listing.findtext("{*}IsTruncated") != "true":
             return versions[max(versions)] if versions else {}
         page = f"{address}&continuation-token={quote(listing.findtext('{*}NextContinuationToken') or '', safe='')}"
-    raise AcquisitionError(f"{address}: more than {MAX_PAGES} pages; the bucket may have changed")
 
 
 def _parse(document: bytes, address: str) -> Element:
@@ -133,8 +99,6 @@ def _match(sizes: dict[str, int], image: LinkedImage) -> Address:
     if len(names) != 1:
         return Address(image.name, reason="several files match" if names else "the article has no such file")
     key = keys[names[0]]
-    if sizes[key] > MAX_IMAGE_BYTES:
-        return Address(image.name, reason="too large for an image")
     return Address(image.name, f"{BUCKET}/{quote(key)}", sizes[key])
 
 

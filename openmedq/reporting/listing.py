@@ -22,7 +22,7 @@ from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError, StaleError
 from openmedq.fetch import needs
 from openmedq.fetch.mirror import is_miniature, match_folders
-from openmedq.fetch.planning import Step, format_size, plan
+from openmedq.fetch.planning import Step, plan
 from openmedq.schema import Rejected
 from openmedq.storage.tables import read_counts
 
@@ -38,7 +38,8 @@ def show(console: Console, datasets: Mapping[str, Dataset], params: Params) -> N
     for name in ("rows read", "from"):
         table.add_column(name, overflow="fold")
     for step in steps:
-        size = format_size(step.present_bytes + step.missing_bytes, step)
+        num_bytes = step.present_bytes + step.missing_bytes
+        size = decimal(num_bytes) if num_bytes else "?"
         present = decimal(step.present_bytes) if step.present_bytes else "-"
         rows, state = _read_counts(paths.SAMPLES / step.dataset_id)
         table.add_row(step.dataset_id, datasets[step.dataset_id].card.access, size, present, rows, state)

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
@@ -29,11 +29,8 @@ if TYPE_CHECKING:
 
 TASKS_PER_WORKER = 8  # submitted ahead: the arguments of each are in the memory of this process and the scheduler
 MAX_REASON_CHARS = 160
-CHECK_S = 30.0  # time between looks whether a worker is left
 
 _DECODERS = ("numpy", "pillow", "imagehash", "scipy", "opencv-python-headless", "pydicom", "python-gdcm")
-
-_log = logging.getLogger(__name__)
 
 
 def _describe() -> dict[str, str]:
@@ -149,24 +146,4 @@ def open_cluster(address: str) -> Iterator[tuple[Executor, int]]:
                 client.run(_check, _LOADED, marker)
             except Exception as error:
                 raise _explain(error, address) from None
-            with _watch(client, address):
-                yield Cluster(client, address, marker), TASKS_PER_WORKER * len(client.nthreads())
-
-
-@contextmanager
-def _watch(client: Client, address: str) -> Iterator[None]:
-    """Log a warning while the cluster has no worker: Dask waits for one without limit."""
-    is_done = threading.Event()
-
-    def look() -> None:
-        while not is_done.wait(CHECK_S):
-            with suppress(Exception):  # the connection is lost, which the tasks report
-                if not client.nthreads():
-                    _log.warning("%s: no worker is left; waiting for one", address)
-
-    thread = threading.Thread(target=look, name="watch_cluster", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_done.set()
+            yield Cluster(client, address, marker), TASKS_PER_WORKER * len(client.nthreads())

@@ -3,13 +3,11 @@
 A name may be in several shards: a download that failed at first may succeed in a later run.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,40 +70,30 @@ class FetchedImages:
                         self._index[found["name"]] = shard, number, row
 
     def find(self, name: str) -> Image | None:
-        """The image of that name, or None; ArchiveError if its bytes changed since the download."""
+        """The image of that name, or None; ArchiveError if its shard is damaged."""
         if name not in self._index:
             return None
         shard, number, row = self._index[name]
-        group = self._read_group(shard, number)
-        data = group["picture"][row].as_py()
-        if hashlib.sha256(data).hexdigest() != group["sha256"][row].as_py():
-            path = self._paths[shard]
-            raise ArchiveError(f"{path.name}: {name}: damaged; remove {path.name} and run the download again")
-        return Image(name, data=data)
+        return Image(name, data=self._read_group(shard, number)["picture"][row].as_py())
 
     def _read_group_again(self, shard: int, number: int) -> pa.Table:
         path = self._paths[shard]
         with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read_row_group(number, columns=["sha256", "picture"])
+            return file.read_row_group(number, columns=["picture"])
 
 
 def read_outcomes(folder: Path) -> Outcomes:
     """The status of each name; ArchiveError for a damaged shard."""
     outcomes: dict[str, tuple[Status, str]] = {}
-    for row in read_rows(folder, ["name", "status", "error_message"]):
-        if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
-            outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
+    for path in find_all(folder, "*.parquet"):
+        for group in _read_groups(path, ["name", "status", "error_message"]):
+            for row in group.to_pylist():
+                if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
+                    outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
     return outcomes
 
 
-def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of all shards in a folder; ArchiveError for a damaged shard."""
-    for path in find_all(folder, "*.parquet"):
-        for group in _read_groups(path, columns):
-            yield from group.to_pylist()
-
-
-def _read_groups(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
+def _read_groups(path: Path, columns: list[str]) -> Iterator[pa.Table]:
     with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as shard:
         for place in range(shard.num_row_groups):
             yield shard.read_row_group(place, columns=columns)

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from openmedq.storage.folders import walk
 Kind = Literal["miniature", "mirror", "official", "local"]
 
 RACY_NS = 2 * 10**9  # a file this new may change again within the resolution of its time stamp
-COMMIT_S = 1.0  # shortest time between commits: one per small file would take longer than hashing it
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +129,11 @@ class Hashes:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._pending: dict[bytes, tuple[str, str]] = {}  # not committed: key -> stamp, hash
-        self._last_commit = 0.0
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """The cached hash of the file, or None if it is not cached or the file changed."""
-        key = _key(path)
-        found = self._pending.get(key)
-        if found is None:
-            query = "SELECT stamp, sha256 FROM hashes WHERE path = ?"
-            found = self._connection.execute(query, (key,)).fetchone()
+        query = "SELECT stamp, sha256 FROM hashes WHERE path = ?"
+        found = self._connection.execute(query, (_key(path),)).fetchone()
         return found[1] if found and found[0] == _stamp(status) else None
 
     def compute(self, path: Path, status: os.stat_result) -> str:
@@ -154,50 +148,38 @@ class Hashes:
         return value
 
     def put(self, path: Path, status: os.stat_result, value: str) -> None:
-        """Cache the hash of a complete file."""
-        self._pending[_key(path)] = (_stamp(status), value)
-        if time.monotonic() - self._last_commit > COMMIT_S:
-            self.commit()
-
-    def commit(self) -> None:
-        """Write new hashes to disk. On a full disk they are dropped, and computed again later."""
-        rows = [(key, *known) for key, known in self._pending.items()]
-        with suppress(sqlite3.OperationalError), self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
-        self._pending.clear()
-        self._last_commit = time.monotonic()
+        """Cache the hash of a complete file; on a full disk it is computed again later."""
+        with suppress(sqlite3.OperationalError):
+            row = (_key(path), _stamp(status), value)
+            self._connection.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", row)
 
 
 @contextmanager
 def open_hashes(path: Path) -> Iterator[Hashes]:
-    """Open the hash cache, a SQLite file. A damaged file is deleted; on a full disk the cache is in memory."""
+    """Open the hash cache, a SQLite file. A damaged file is deleted."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         connection = _connect(path)
     except sqlite3.DatabaseError:
         path.unlink(missing_ok=True)
-        try:
-            connection = _connect(path)
-        except sqlite3.OperationalError:
-            connection = _connect(":memory:")
+        connection = _connect(path)
     with closing(connection):
-        hashes = Hashes(connection)
-        try:
-            yield hashes
-        finally:
-            hashes.commit()
+        yield Hashes(connection)
 
 
-def _connect(path: Path | str) -> sqlite3.Connection:
-    with ExitStack() as stack:
-        connection = stack.enter_context(closing(sqlite3.connect(path)))
-        connection.execute("PRAGMA synchronous = OFF")  # lost hashes are computed again
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)  # each hash is written at once: others may wait for it
+    try:
+        for pragma in ("synchronous = OFF", "journal_mode = MEMORY"):  # lost hashes are computed again
+            connection.execute(f"PRAGMA {pragma}")
         columns = "path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT"
         connection.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
         # Reads every page: half a second for 300 MB.
         if connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             raise sqlite3.DatabaseError
-        stack.pop_all()  # the caller closes it
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection
 
 

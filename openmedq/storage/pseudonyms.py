@@ -1,13 +1,13 @@
 """Pseudonyms of patients, studies and files: keyed hashes that only this installation can compute again."""
 
 import hashlib
-import os
 import re
 import secrets
 from collections.abc import Callable
 from functools import cache
 
 from openmedq import paths
+from openmedq.storage.publish import exclusive
 
 KEY_SIZE_BYTES = 32
 SIZE_BYTES = 12
@@ -30,16 +30,11 @@ def open_pseudonyms() -> Callable[[str], str]:
 
 def _read_key() -> bytes:
     """The key in the file paths.SALT, which git ignores; the first call makes it, readable by its owner alone."""
-    if not paths.SALT.exists():
-        paths.SALT.parent.mkdir(parents=True, exist_ok=True)
-        temporary = paths.SALT.with_name(f".{paths.SALT.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  an open descriptor
-            file.write(secrets.token_bytes(KEY_SIZE_BYTES))
-        try:
-            os.link(temporary, paths.SALT)  # fails if another process was faster
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
+    with exclusive(paths.SALT):
+        if not paths.SALT.exists():
+            paths.SALT.parent.mkdir(parents=True, exist_ok=True)
+            temporary = paths.SALT.with_name(f".{paths.SALT.name}")
+            temporary.touch(0o600)
+            temporary.write_bytes(secrets.token_bytes(KEY_SIZE_BYTES))
+            temporary.replace(paths.SALT)
     return paths.SALT.read_bytes()

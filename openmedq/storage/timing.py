@@ -1,7 +1,7 @@
-"""How long the stages on a device took: data/timings/<node>.jsonl, a line for each attempt.
+"""How long the stages on a device took: data/timings/<node>.json.
 
 They are no DVC outputs, because times differ between runs that write the same bytes. A time belongs to the output whose
-digest it has: after `dvc checkout`, the time is that of the attempt that has written the output, or unknown.
+digest it has: after `dvc checkout` of another output, the time is unknown.
 """
 
 import hashlib
@@ -9,10 +9,12 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from openmedq import paths
+from openmedq.storage.publish import replace_text
 
 
 @dataclass(frozen=True)
@@ -32,40 +34,29 @@ class Timing:
 
 @contextmanager
 def record(node: str, output: Path, device: str, num_devices: int) -> Iterator[None]:
-    """Record the time of a block that writes `output`; an attempt that fails has no digest.
+    """Record the time of a block that writes `output`, with those of the failed attempts just before.
 
     The time of a process that is killed by SIGKILL is lost.
     """
     started, digest = time.monotonic(), None
+    path = paths.TIMINGS / f"{node}.json"
+    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"output": ""}
+    seconds, num_attempts = (0, 0) if before["output"] is not None else (before["seconds"], before["num_attempts"])
     try:
         yield
         digest = _hash(output)
     finally:
-        path = _path(node)
+        seconds = round(seconds + time.monotonic() - started, 1)
+        timing = asdict(Timing(seconds, num_attempts + 1, device, num_devices))
         path.parent.mkdir(parents=True, exist_ok=True)
-        seconds = round(time.monotonic() - started, 1)
-        line = {"seconds": seconds, "device": device, "num_devices": num_devices, "output": digest}
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(line)}\n")
+        replace_text(path, json.dumps(timing | {"output": digest}))
 
 
 def read(node: str, output: Path) -> Timing | None:
-    """Return the time in which `output` was made, with the failed attempts just before; None if it is not recorded."""
-    if not _path(node).exists() or (digest := _hash(output)) is None:
-        return None
-    attempts = [json.loads(line) for line in _path(node).read_text(encoding="utf-8").splitlines()]
-    made = max((place for place, each in enumerate(attempts) if each["output"] == digest), default=None)
-    if made is None:
-        return None
-    first = made
-    while first and attempts[first - 1]["output"] is None:
-        first -= 1
-    seconds = sum(each["seconds"] for each in attempts[first : made + 1])
-    return Timing(seconds, made + 1 - first, attempts[made]["device"], attempts[made]["num_devices"])
-
-
-def _path(node: str) -> Path:
-    return paths.TIMINGS / f"{node}.jsonl"
+    """Return the time in which `output` was made; None if it is not recorded."""
+    path = paths.TIMINGS / f"{node}.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"output": None}
+    return Timing(**found) if found.pop("output") == _hash(output) is not None else None
 
 
 def _hash(output: Path) -> str | None:

@@ -1,14 +1,13 @@
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
-from openmedq.errors import AcquisitionError, TemporaryError
+from openmedq.errors import AcquisitionError
 from openmedq.fetch import pmc
-from openmedq.fetch.client import Client
 from openmedq.fetch.pmc import BUCKET, Address
 from tests.servers import Server, bucket, faults, serve
 
@@ -21,17 +20,9 @@ def link(article: str, figure: str) -> LinkedImage:
     return LinkedImage(f"{article}_{figure}", article, figure)
 
 
-def resolve(server: Server, pictures: Iterable[LinkedImage], folder: Path, **settings: int) -> int:
-    async def run() -> int:
-        quick = {"attempts": 2, "backoff_s": 0.001, **settings}
-        async with Client(Execution.model_validate({"endpoints": server.endpoints, **quick})) as client:
-            return await pmc.resolve(client, pictures, folder)
-
-    return asyncio.run(run())
-
-
-def found(folder: Path) -> dict[str, Address]:
-    return {address.name: address for address in pmc.read(folder)}
+def locate(server: Server, images: Sequence[LinkedImage], listings: pmc.Listings | None = None) -> list[Address]:
+    execution = Execution(endpoints=server.endpoints, attempts=2, backoff_s=0.001)
+    return asyncio.run(pmc.locate(images, {} if listings is None else listings, execution))
 
 
 @pytest.mark.parametrize(
@@ -51,64 +42,35 @@ def found(folder: Path) -> dict[str, Address]:
         (["PMC1.1/a b+c%d.jpg"], "a b+c%d.jpg", "PMC1.1/a%20b%2Bc%25d.jpg"),
     ],
 )
-def test_the_file_that_is_meant(keys: list[str], figure: str, expected: str, tmp_path: Path) -> None:
+def test_the_file_that_is_meant(keys: list[str], figure: str, expected: str) -> None:
     with serve(publish(*keys)) as server:
-        assert resolve(server, [link("PMC1", figure)], tmp_path) == 1
-    (address,) = pmc.read(tmp_path)
+        (address,) = locate(server, [link("PMC1", figure)])
     if expected.startswith("PMC"):
         assert address == Address(f"PMC1_{figure}", f"{BUCKET}/{expected}", 7)
     else:
         assert address == Address(f"PMC1_{figure}", reason=expected)
 
 
-def test_an_article_is_asked_for_once_and_what_is_no_id_never(tmp_path: Path) -> None:
-    pictures = [link("PMC1", "a.jpg"), link("PMC2", "a.jpg"), link("PMC1", "b.jpg"), link("PMC1&x=", "a.jpg")]
+def test_an_article_is_asked_for_once_and_what_is_no_id_never() -> None:
+    images = [link("PMC1", "a.jpg"), link("PMC2", "a.jpg"), link("PMC1", "b.jpg"), link("PMC1&x=", "a.jpg")]
+    listings = pmc.Listings()
     with serve(publish("PMC1.1/a.jpg", "PMC1.1/b.jpg", "PMC2.1/a.jpg")) as server:
-        resolve(server, pictures, tmp_path)
+        *found, invalid = locate(server, images, listings)
+        assert locate(server, images, listings) == [*found, invalid]
         assert sorted(request.query for request in server.requests) == [
             "list-type=2&prefix=PMC1.",
             "list-type=2&prefix=PMC2.",
         ]
-        resolve(server, pictures, tmp_path)
-        assert len(server.requests) == 2, "known articles are not listed again"
-    addresses = found(tmp_path)
-    assert addresses["PMC1&x=_a.jpg"].reason == "not an article id"
-    assert sum(address.url is not None for address in addresses.values()) == 3
+    assert invalid.reason == "not an article id"
+    assert all(address.url for address in found)
 
 
-def test_a_long_listing_comes_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_listing_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bucket, "PAGE_SIZE", 2)
     with serve(publish(*(f"PMC1.1/{name}+.jpg" for name in "abcde"))) as server:
-        resolve(server, [link("PMC1", "e+.jpg")], tmp_path)
+        (address,) = locate(server, [link("PMC1", "e+.jpg")])
         assert len(server.requests) == 3
-    assert found(tmp_path)["PMC1_e+.jpg"].url == f"{BUCKET}/PMC1.1/e%2B.jpg"
-
-
-def test_a_listing_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pmc, "MAX_PAGES", 3)
-    page = b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
-    with serve({}) as server:
-        server.faults[:] = [_always(page)]
-        with pytest.raises(AcquisitionError, match="more than 3 pages"):
-            resolve(server, [link("PMC1", "a.jpg")], tmp_path)
-        assert len(server.requests) == 3
-
-
-def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pmc, "PART_ROWS", 4)
-    articles = [f"PMC{number}" for number in range(10)]
-    pictures = [link(article, "a.jpg") for article in articles]
-    with serve(publish(*(f"{article}.1/a.jpg" for article in articles))) as server:
-        server.faults[:] = [_after(7)]
-        with pytest.raises(TemporaryError, match="503"):
-            resolve(server, pictures, tmp_path, connections=1)
-        assert len(found(tmp_path)) == 7
-        assert len(list(tmp_path.glob("*.parquet"))) == 2
-        server.faults.clear()
-        num_before = len(server.requests)
-        resolve(server, pictures, tmp_path)
-        assert len(server.requests) - num_before == 3
-    assert sorted(found(tmp_path)) == [picture.name for picture in pictures]
+    assert address.url == f"{BUCKET}/PMC1.1/e%2B.jpg"
 
 
 @pytest.mark.parametrize(
@@ -121,26 +83,14 @@ def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.M
         b'<!DOCTYPE x [<!ENTITY a "aaaa">]><ListBucketResult><Contents><Key>&a;</Key></Contents></ListBucketResult>',
     ],
 )
-def test_what_is_no_listing_is_one_line(document: bytes, tmp_path: Path) -> None:
+def test_what_is_no_listing_is_one_line(document: bytes) -> None:
     with serve({}) as server:
         server.faults[:] = [_always(document)]
         with pytest.raises(AcquisitionError, match="the answer is not a listing") as error:
-            resolve(server, [link("PMC1", "a.jpg")], tmp_path)
+            locate(server, [link("PMC1", "a.jpg")])
     assert "\n" not in str(error.value)
-    assert not found(tmp_path)
 
 
 def _always(document: bytes) -> faults.Fault:
     """Every listing is this document."""
     return faults.answer(bucket.Reply(200, {"Content-Type": "application/xml"}, bucket.Content(document)))
-
-
-def _after(num_requests: int) -> faults.Fault:
-    """Answer so many requests, then 503."""
-    seen: list[str] = []
-
-    def strike(request: object, reply: bucket.Reply, other: str) -> bucket.Reply:
-        seen.append("")
-        return reply if len(seen) <= num_requests else bucket.Reply(503)
-
-    return faults.Fault(after=strike)

@@ -155,7 +155,7 @@ def test_the_cost_is_counted_and_timed() -> None:
     assert find(write()[0], "Stage", "Counts")[0] == ["Training", "3 updates, 24 samples", "not recorded", "–", "–"]
     with timing.record("train", paths.TRAINING / "metrics.json", "NVIDIA H100", 8):
         pass
-    path = paths.TIMINGS / "train.jsonl"
+    path = paths.TIMINGS / "train.json"
     line = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(line | {"seconds": 5400.0}), encoding="utf-8")
     num_rows = set_columns(num_tokens=[7], stop=["length", "length", "end"], is_cut=[True, False])

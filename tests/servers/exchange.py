@@ -79,10 +79,8 @@ class Reply:
     is_chunked: bool = False  # without a length
     is_endless: bool = False  # without a length or chunks
     closes_at: int | None = None  # bytes of the body before the connection is closed
-    is_reset: bool = False  # closed by a TCP reset
     stalls_at: int | None = None
     stalls_s: float = 0
-    bytes_per_s: float | None = None
 
     @property
     def is_file(self) -> bool:

@@ -52,12 +52,7 @@ def _instead(other_than: Callable[[Content], Content]) -> Fault:
 
 
 def cut(at: int) -> Fault:
-    """The connection is reset after `at` bytes of the body."""
-    return _on_files(lambda reply: replace(reply, closes_at=at, is_reset=True))
-
-
-def truncate(at: int) -> Fault:
-    """The connection is closed without a reset after `at` bytes of the body."""
+    """The connection is closed after `at` bytes of the body."""
     return _on_files(lambda reply: replace(reply, closes_at=at))
 
 
@@ -113,10 +108,6 @@ def redirect_to(target: str, code: int = 302) -> Fault:
         return redirect(target if "://" in target else f"{other}/{target}{request.path}", code)
 
     return Fault(after=change)
-
-
-def slow(bytes_per_s: float) -> Fault:
-    return _on_files(lambda reply: replace(reply, bytes_per_s=bytes_per_s))
 
 
 def stall(at: int = 0, *, seconds: float = 3600) -> Fault:

@@ -4,10 +4,9 @@ It serves a small text file itself, after a relative redirect; all others are in
 repository lists its files and refuses to serve them: 401 without a token, 403 with another token.
 """
 
-import hashlib
 import re
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from tests.servers.exchange import Content, Reply, Request, redirect, send_file, send_json
 from tests.servers.site import Site
@@ -18,7 +17,6 @@ _ROUTE = re.compile(
 )
 _TEXT = (".json", ".md", ".txt", ".gitattributes")
 _MISSING = send_json({"error": "Entry not found"}, 404)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def answer(site: Site, request: Request) -> Reply:
@@ -26,15 +24,13 @@ def answer(site: Site, request: Request) -> Reply:
     if not match:
         return _MISSING
     repo, what, rest = match["repo"], match["what"], match["rest"]
-    files, revisions, sha = _read(site, repo)
+    files, commits = _read(site, repo)
     if not files:
         return send_json({"error": "Repository not found"}, 401)
     if match["cache"]:
         return send_file(request, files[rest]) if rest in files else _MISSING
-    revision, _, name = (rest or "main").partition("/")
-    commit = revision if _COMMIT.fullmatch(revision) and revision in revisions | {sha} else None
-    commit = commit or (sha if unquote(revision) in revisions else None)
-    if commit is None:
+    commit, _, name = (rest or "").partition("/")
+    if commit not in commits:
         return _MISSING
     if what == "resolve" and not match["api"]:
         token, sent = site.gated.get(repo), request.headers.get("Authorization")
@@ -45,17 +41,15 @@ def answer(site: Site, request: Request) -> Reply:
     return send_json({"id": repo, "sha": commit, "private": False, "siblings": siblings})
 
 
-def _read(site: Site, repo: str) -> tuple[dict[str, Content], set[str], str]:
-    """The files by path, of all revisions that URLs name; these revisions; and the commit of `main`."""
-    files, revisions, begin = {}, {"main"}, f"/datasets/{repo}/resolve/"
+def _read(site: Site, repo: str) -> tuple[dict[str, Content], set[str]]:
+    """The files by path, of all commits that URLs name, and these commits."""
+    files, commits, begin = {}, set(), f"/datasets/{repo}/resolve/"
     for path, content in site.files.get("huggingface.co", {}).items():
         if path.startswith(begin):
-            revision, _, name = path.removeprefix(begin).partition("/")
-            revisions.add(revision)
+            commit, _, name = path.removeprefix(begin).partition("/")
+            commits.add(commit)
             files[name] = content
-    pinned = sorted(filter(_COMMIT.fullmatch, revisions))
-    hashes = "".join(f"{name} {content.sha256}\n" for name, content in sorted(files.items()))
-    return files, revisions, pinned[-1] if pinned else hashlib.sha1(hashes.encode(), usedforsecurity=False).hexdigest()
+    return files, commits
 
 
 def _resolve(site: Site, request: Request, repo: str, commit: str, name: str, content: Content | None) -> Reply:

@@ -1,9 +1,8 @@
-"""Sends replies in pieces, slowly or not to the end, as each reply requires."""
+"""Sends replies in pieces, with pauses or not to the end, as each reply requires."""
 
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -57,27 +56,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.is_chunked else piece)
         if is_cut:
             self.close_connection = True
-            if reply.is_reset:  # a reset after the sent bytes arrived
-                self.server.play.closing.wait(0.02)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif reply.is_chunked:
             self.wfile.write(b"0\r\n\r\n")
 
     def _pieces(self, reply: Reply, length: int) -> Iterator[bytes]:
         closing = self.server.play.closing
-        piece = _PIECE_BYTES if reply.bytes_per_s is None else max(1, int(reply.bytes_per_s / 20))
         done = 0
         while done < length or reply.stalls_at == done:
             if reply.stalls_at == done:
                 closing.wait(reply.stalls_s)
             if closing.is_set() or done == length:
                 return
-            end = min(length, done + piece)
+            end = min(length, done + _PIECE_BYTES)
             if reply.stalls_at is not None and done < reply.stalls_at:
                 end = min(end, reply.stalls_at)
             yield reply.content.read(reply.start + done, reply.start + end)
-            if reply.bytes_per_s is not None:
-                closing.wait((end - done) / reply.bytes_per_s)
             done = end
 
     def log_message(self, format: str, *args: object) -> None:
@@ -100,13 +93,8 @@ class Listener(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:
-        """Close a connection, with a reset if its linger time is zero."""
         self._connections.discard(request)
-        lingers, seconds = struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
-        if lingers and not seconds:
-            request.close()
-        else:
-            super().shutdown_request(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that disconnect."""

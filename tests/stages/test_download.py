@@ -1,11 +1,8 @@
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -14,7 +11,6 @@ from openmedq.datasets import registry
 from openmedq.datasets.card import File
 from openmedq.errors import ChecksumError, LocalFolderError
 from openmedq.fetch import download, ledger, manifest
-from openmedq.storage import links, origin
 from tests.curate.corpus import make_params
 
 from . import toyset
@@ -106,57 +102,9 @@ def test_the_ledger_holds_a_mirror_too(mirror: Path) -> None:
         _run()
 
 
-def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
-    data = (mirror / "questions.json").read_bytes()
-    url = "https://example.org/toy/questions.json"
-    right = links.Link("toy_set/questions.json", url, str(len(data)), hashlib.sha256(data).hexdigest())
-    weak = replace(right, sha256="", md5=hashlib.md5(data, usedforsecurity=False).hexdigest())
-    other = links.Link("other_set/a", url, "1")
-    wrong = {
-        "sha256 is": replace(right, sha256="0" * 64),
-        "size_bytes is": replace(right, size_bytes="1"),
-        "md5 is": replace(weak, md5="0" * 32),
-        "missing, but": replace(right, path="toy_set/more.json"),
-    }
-    for link in (right, weak):
-        Path("mirror/links.tsv").write_text("\n".join(links.render([link, other])) + "\n")
-        assert _run()["state"] == "present"
-    plain = "\n".join(links.render([right]))
-    for text in (f"\ufeff{plain}\n", f"{plain}\n\n", f"{plain}\n\n".replace("\n", "\r\n")):  # as editors leave it
-        Path("mirror/links.tsv").write_bytes(text.encode())
-        assert links.read(Path("mirror/links.tsv")) == {right.path: right}
-    for told, link in wrong.items():
-        Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
-        with pytest.raises(
-            LocalFolderError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*download it (again )?from {url}$"
-        ):
-            _run()
-    for text in ("", "path\turl\n", "\xff", "x" * 200_000):
-        Path("mirror/links.tsv").write_text(text, encoding="latin-1")
-        with pytest.raises(LocalFolderError, match=r"^mirror/links\.tsv: not a list of links; write it with"):
-            _run()
-
-
 def test_a_miniature_is_not_held_to_published_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     _pin(monkeypatch, sha256="00")
     folder = paths.MINIATURE / "toy_set"
     folder.mkdir(parents=True)
     toyset.miniature(folder)
     assert _run("data/miniature")["origin"] == "miniature"
-
-
-def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = mirror / "questions.json"
-    data = path.read_bytes()
-    _pin(monkeypatch, md5=hashlib.md5(data, usedforsecurity=False).hexdigest(), size_bytes=len(data))
-    for each in mirror.rglob("*"):
-        os.utime(each, (1_000_000_000, 1_000_000_000))
-    assert _run()["state"] == "present"
-    with monkeypatch.context() as patched:
-        patched.setattr(origin.Hashes, "compute", Mock(side_effect=AssertionError))  # both hashes are remembered
-        assert _run()["state"] == "present"
-    path.write_bytes(bytes(len(data)))
-    with pytest.raises(
-        ChecksumError, match=r"^mirror/toy_set/questions\.json: md5 is \w{32}, published is \w{32}; the file is damaged"
-    ):
-        _run()

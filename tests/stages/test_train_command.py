@@ -40,7 +40,7 @@ def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.Captu
     client, experiment_id = store.connect()
     (trained,) = client.search_runs([experiment_id])
     assert trained.info.status == "FAILED" and "md5.model" not in trained.data.tags
-    attempt = json.loads((paths.TIMINGS / "train.jsonl").read_text(encoding="utf-8"))
+    attempt = json.loads((paths.TIMINGS / "train.json").read_text(encoding="utf-8"))
     assert (attempt["output"], attempt["device"], attempt["num_devices"]) == (None, "CPU", 1)
 
 

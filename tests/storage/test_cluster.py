@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,17 +170,3 @@ def test_what_dies_on_the_way_is_one_line(
         future.result()
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
-
-
-@pytest.mark.usefixtures("dask")
-def test_waiting_for_a_worker_is_logged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
-) -> None:
-    monkeypatch.setattr(cluster, "CHECK_S", 0.1)
-    with (
-        run_cluster(tmp_path, tmp_path / "scratch", num_workers=1) as processes,
-        open_executor(Execution(scheduler=processes.address)),
-    ):
-        assert logged() == ""
-        processes.workers[0].kill()
-        wait(lambda: "no worker is left; waiting for one" in logged(), "a warning")

@@ -65,7 +65,7 @@ def test_bytes_that_changed_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "0000-00000.parquet"
     path.write_bytes(path.read_bytes().replace(b"before" * 50, b"behind" * 50))
     pictures = FetchedImages(tmp_path)
-    with pytest.raises(ArchiveError, match=r"0000-00000\.parquet: (a: damaged|not a whole shard)"):
+    with pytest.raises(ArchiveError, match=r"0000-00000\.parquet: not a whole shard"):
         pictures.find("a")
     assert data_of(pictures, "b") == b"other"
 

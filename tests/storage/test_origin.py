@@ -143,16 +143,3 @@ def test_sizes_are_held(folder: Path) -> None:
     (folder / "b.json").unlink()
     with pytest.raises(StaleError, match=r"b\.json: missing since"):
         origin.check_sizes(recorded)
-
-
-def test_a_hash_is_written_down_within_a_second(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = folder / "b.json"
-    with origin.open_hashes(tmp_path / "cache") as hashes:
-        hashes.put(path, path.stat(), "first")
-        hashes.put(path, path.stat(), "second")
-        with origin.open_hashes(tmp_path / "cache") as another:
-            assert another.get(path, path.stat()) == "first"
-        monkeypatch.setattr(origin, "COMMIT_S", 0.0)
-        hashes.put(path, path.stat(), "third")
-        with origin.open_hashes(tmp_path / "cache") as another:
-            assert another.get(path, path.stat()) == "third"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -64,17 +63,6 @@ def _encode(number: int, place: int = 0) -> EncodedImage:
     return replace(encode(save(PIL.Image.fromarray(noise), "PNG"), SETTINGS), image_id=f"{number}-{place}")
 
 
-def _index(folder: Path) -> pa.Table:
-    """All rows of a dataset's folder, as `mix` indexes them."""
-    rows = []
-    for shard in shards.find_shards(folder):
-        metadata = pq.read_metadata(shard)
-        for group in range(metadata.num_row_groups):
-            for row in range(metadata.row_group(group).num_rows):
-                rows.append({"source": folder.name, "shard": shard.name, "row_group": group, "row": row})
-    return pa.Table.from_pylist(rows)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "toy").mkdir()
@@ -91,7 +79,7 @@ def test_rows_come_back_in_order_and_at_random(folder: Path) -> None:
     assert phashes == {"images": [{"phash": _encode(1).phash}]}
     assert ShardStore(folder).read(["id"])["id"].to_pylist() == [sample.id for sample in written]
 
-    index = _index(folder)
+    index = ShardStore(folder).locate()
     for with_images in (True, False):
         samples = ShardStore(folder.parent).take(index, with_images=with_images)
         assert len(samples) == 60
@@ -108,7 +96,7 @@ def test_rows_come_back_in_order_and_at_random(folder: Path) -> None:
 
 def test_a_row_that_a_shard_no_longer_has_is_an_error_and_no_end(folder: Path) -> None:
     ShardStore(folder).write([_sample(number, 0) for number in range(7)], SETTINGS)
-    index = _index(folder)
+    index = ShardStore(folder).locate()
     ShardStore(folder).write([_sample(number, 0) for number in range(6)], SETTINGS)
     store = ShardStore(folder.parent)
     for read in (store.take(index), store.scan_index(index, ["id"])):
@@ -152,7 +140,7 @@ def _read_ids(samples: "shards._Samples", places: list[int], queue: "multiproces
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_read_by_themselves(folder: Path, method: str) -> None:
     ShardStore(folder).write([_sample(number) for number in range(40)], SETTINGS)
-    samples = ShardStore(folder.parent).take(_index(folder))
+    samples = ShardStore(folder.parent).take(ShardStore(folder).locate())
     assert samples[0].id == "toy/0"  # opened here first
     context = multiprocessing.get_context(method)
     queue: multiprocessing.Queue[list[str]] = context.Queue()
@@ -167,7 +155,7 @@ def test_workers_read_by_themselves(folder: Path, method: str) -> None:
 
 def test_a_pickle_is_small(folder: Path) -> None:
     ShardStore(folder).write([_sample(number) for number in range(40)], SETTINGS)
-    samples = ShardStore(folder.parent).take(_index(folder))
+    samples = ShardStore(folder.parent).take(ShardStore(folder).locate())
     size_bytes = len(pickle.dumps(samples))
     list(samples)
     assert len(pickle.dumps(samples)) == size_bytes < 3_000
@@ -241,4 +229,4 @@ def test_any_text_survives(
     folder.mkdir()
     sample = replace(_sample(0, 0), turns=tuple(turns), groups=groups, labels=tuple(labels), attributes=attributes)
     ShardStore(folder).write([sample], SETTINGS)
-    assert ShardStore(folder.parent).take(_index(folder))[0] == sample
+    assert ShardStore(folder.parent).take(ShardStore(folder).locate())[0] == sample

@@ -39,10 +39,10 @@ def test_interrupted_attempts_count_for_the_output_that_follows() -> None:
 @pytest.mark.usefixtures("clock")
 def test_the_time_is_that_of_the_output_at_hand() -> None:
     make("old", num_devices=4)
-    make("new")
-    OUTPUT.write_text("old")
     assert timing.read("train", OUTPUT) == timing.Timing(10, 1, "GPU", 4)
-    OUTPUT.write_text("of another machine")
+    make("new")
+    assert timing.read("train", OUTPUT) == timing.Timing(10, 1, "GPU", 2)
+    OUTPUT.write_text("old")
     assert timing.read("train", OUTPUT) is None
     OUTPUT.unlink()
     assert timing.read("train", OUTPUT) is None
