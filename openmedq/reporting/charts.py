@@ -1,4 +1,4 @@
-"""The report's charts: scores with intervals, calibration, outcomes of records, training loss.
+"""The report's charts: scores with intervals, calibration, outcomes of records.
 
 Each function `draw_*` returns an inline SVG element.
 
@@ -7,7 +7,6 @@ differ by their markers or hatches, too. The page's style sheet sets the color o
 """
 
 import io
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +21,6 @@ Tree = Mapping[str, Any]
 Point = tuple[float, float, float]  # a score, and the ends of its interval
 
 WIDTH_IN = 8.8
-MAX_POINTS = 800  # of the loss chart
 
 _STYLE = {
     "svg.hashsalt": "openmedq",  # ids of the same elements are the same at each run
@@ -125,22 +123,6 @@ def draw_waterfall(title: str, steps: Sequence[tuple[str, int]], reference: tupl
         axes.axvline(reference[1], color=_BASELINE, linewidth=1.4, linestyle="--", label=reference[0])
         axes.set_xlim(0, 1.15 * max(*numbers, reference[1]))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        return _render(figure, title)
-
-
-def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
-    """The loss of each update, and its running mean over a twentieth of the updates."""
-    steps, values = np.array(losses[:: math.ceil(len(losses) / MAX_POINTS)], dtype=np.float64).T
-    reach = len(values) // 40
-    means = [values[max(0, place - reach) : place + reach + 1].mean() for place in range(len(values))]
-    with rc_context(_STYLE | {"ytick.color": "#8a9096"}):
-        figure = Figure((WIDTH_IN, 3), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(steps, values, color=_ACCENT, alpha=0.3, linewidth=0.8, label="each update")
-        axes.plot(steps, means, color=_ACCENT, linewidth=1.6, label="running mean")
-        axes.set_ylim(0)
-        axes.set_xlabel("updates")
-        axes.grid(axis="y")
         return _render(figure, title)
 
 

@@ -12,7 +12,7 @@ from openmedq.reporting.document import Block, Document, Examples, Figure, Headl
 from openmedq.reporting.examples import Example, Pair, Shown
 from openmedq.reporting.published import ENCODERS, NUM_SOURCES
 from openmedq.reporting.results import Results
-from openmedq.reporting.sections import answers, contamination, data, probes, training, transfer
+from openmedq.reporting.sections import answers, contamination, cost, data, probes, transfer
 from openmedq.schema import Role
 
 
@@ -45,9 +45,7 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("zero-shot", "Zero-shot classification", probes.show_zero_shot(results)),
         ("examples", "Predictions", _show_examples(examples)),
         ("waterfall", "From the published files to the mix", data.show_waterfall(results)),
-        ("validation", "Data validation", data.show_validation(results)),
-        ("training", "Training", training.show_training(results)),
-        ("cost", "Cost", training.show_cost(results)),
+        ("cost", "Cost", cost.show_cost(results)),
         ("missing", "What was not run", data.show_missing(results)),
         ("datasets", "Datasets and their terms", data.show_datasets(results)),
     )

@@ -1,6 +1,5 @@
-"""Read the outputs of the stages: counts, waterfall, verdict, losses, scores; None or empty if a file is missing."""
+"""Read the outputs of the stages: counts, waterfall, scores; None or empty if a file is missing."""
 
-import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,9 +102,7 @@ class Results:
     """All outputs of a run."""
 
     datasets: tuple[DatasetResult, ...]
-    verdict: Tree | None
     training: Tree | None
-    losses: tuple[tuple[int, float], ...]  # (step, loss)
     evaluation: Tree  # metrics.json of evaluate and of transfer, empty before they have run
     transfer: Tree
     contamination: Mapping[str, Mapping[str, int]] = field(
@@ -187,9 +184,7 @@ def read_results() -> Results:
     params = config.load(paths.PARAMS) if paths.PARAMS.exists() else None
     return Results(
         datasets=read_datasets(),
-        verdict=_read_json(paths.VALIDATION / "verdict.json"),
         training=_read_json(paths.TRAINING / "metrics.json"),
-        losses=_read_losses(paths.TRAINING / "loss.csv"),
         evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
         transfer=_read_transfer(params),
         shared=list(read_shared()) if SHARED.exists() else None,
@@ -264,10 +259,3 @@ def _read_timings() -> Iterator[tuple[str, Timing]]:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
-
-
-def _read_losses(path: Path) -> tuple[tuple[int, float], ...]:
-    if not path.exists():
-        return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple((int(row["step"]), float(row["loss"])) for row in csv.DictReader(file))

@@ -3,13 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from markupsafe import Markup
 
 from openmedq import curate, reporting
 from openmedq.reporting import charts
-from openmedq.reporting.charts import MAX_POINTS, draw_calibration, draw_dots, draw_loss, draw_outcomes, draw_waterfall
+from openmedq.reporting.charts import draw_calibration, draw_dots, draw_outcomes, draw_waterfall
 from openmedq.reporting.results import OUTCOMES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -25,8 +24,6 @@ CHARTS: dict[str, Callable[[], Markup]] = {
     "outcomes": lambda: draw_outcomes("Outcomes", [("<a>", EMPTY | {"train": 30, "rejected": 10}), ("none", EMPTY)]),
     "no outcomes": lambda: draw_outcomes("Outcomes", []),
     "waterfall": lambda: draw_waterfall("Waterfall", [("<found>", 30), ("read", 0)], ("the paper", 40)),
-    "loss": lambda: draw_loss("Loss", [(1, 2.0), (2, 1.0), (3, 0.5)]),
-    "one loss": lambda: draw_loss("Loss", [(1, 0.0)]),
 }
 
 
@@ -50,12 +47,6 @@ def test_a_bar_is_as_long_as_its_share() -> None:
         elif xs:
             widths.setdefault(path.attrib.get("style", ""), max(xs) - min(xs))  # the bar comes before its legend
     assert widths["fill: #3d85b8"] == pytest.approx(3 * max(hatched), rel=1e-3)
-
-
-def test_a_long_training_is_thinned() -> None:
-    svg = draw_loss("Loss", list(enumerate(np.random.default_rng(0).random(20_000).tolist())))
-    longest = max(path.attrib["d"].count("L") for path in ElementTree.fromstring(svg).iter(f"{SVG}path"))
-    assert MAX_POINTS / 2 < longest <= MAX_POINTS
 
 
 def _luminance(color: str) -> float:

@@ -152,7 +152,8 @@ def test_calibration_has_its_bins_and_its_error(parts: Parts) -> None:
 
 
 def test_the_cost_is_counted_and_timed() -> None:
-    assert find(write()[0], "Stage", "Counts")[0] == ["Training", "3 updates, 24 samples", "not recorded", "–", "–"]
+    training = find(write()[0], "Stage", "Counts")[0]
+    assert training == ["Training", "3 updates, 24 samples, loss 0.500", "not recorded", "–", "–"]
     with timing.record("train", paths.TRAINING / "metrics.json", "NVIDIA H100", 8):
         pass
     path = paths.TIMINGS / "train.jsonl"

@@ -130,14 +130,11 @@ def write_learning() -> None:
     """Write the outputs of train, transfer and validate."""
     for folder in (paths.TRAINING, paths.VALIDATION):
         folder.mkdir(parents=True)
+    _write_json(paths.VALIDATION / "verdict.json", {"success": True})
     _write_json(paths.TRAINING / "metrics.json", {"loss": 0.5, "num_steps": 3, "num_samples": 24})
-    (paths.TRAINING / "loss.csv").write_text("step,loss\n1,2.0\n2,1.0\n3,0.5\n", encoding="utf-8")
     scores = {"macro_f1": 0.81, "macro_f1_low": 0.7, "macro_f1_high": 0.9}
     for encoder, own in (("ours", scores), ("scratch", {"macro_f1": 0.62})):
         write_transfer(encoder, own)
-    expectations = [{"table": "rows", "statement": "ids are unique", "success": True}]
-    verdict = {"success": True, "num_expectations": 1, "num_red": 0, "expectations": expectations}
-    _write_json(paths.VALIDATION / "verdict.json", verdict)
 
 
 def write_transfer(encoder: str, scores: dict[str, float], **changes: Any) -> None:

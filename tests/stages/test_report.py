@@ -150,18 +150,11 @@ def test_a_part_of_the_published_test_does_not_compare(monkeypatch: pytest.Monke
     assert "the same code; ours is of 8 rows, the published test has 800: not comparable" in write()
 
 
-def test_a_red_verdict_is_shown() -> None:
-    expectations = [{"table": "rows", "statement": "ids are unique", "success": False}]
-    verdict = {"success": False, "num_expectations": 1, "num_red": 1, "expectations": expectations}
-    (paths.VALIDATION / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
-    assert '<td class="bad">ids are unique</td>' in write()
-
-
 def test_missing_pieces_are_said() -> None:
     remove(paths.EVALUATION / "predictions.parquet")
     assert "Answers to the evaluation splits" in write()
-    for path in (paths.EVALUATION / "metrics.json", paths.TRANSFER, paths.TRAINING / "loss.csv", paths.VALIDATION):
+    for path in (paths.EVALUATION / "metrics.json", paths.TRANSFER, paths.TRAINING):
         remove(path)
     page = write()
-    for words in ("No scores", "No benchmark", "No losses", "No verdict"):
+    for words in ("No scores", "No benchmark"):
         assert words in page

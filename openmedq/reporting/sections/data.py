@@ -38,26 +38,6 @@ def _count_outcomes(data: DatasetResult) -> Row:
     return [title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))]
 
 
-def show_validation(results: Results) -> Iterator[Block]:
-    """The expectations by table."""
-    verdict = results.verdict
-    if not verdict:
-        yield Text("No verdict: `validate` has not been run.")
-        return
-    total, red = verdict["num_expectations"], verdict["num_red"]
-    result = (
-        f"All {total} expectations are met." if verdict["success"] else f"{red} of {total} expectations are not met."
-    )
-    yield Text(f"**{'Green' if verdict['success'] else 'Red'}.** {result} Training starts on green data only.")
-    rows = []
-    for table in sorted({each["table"] for each in verdict["expectations"]}):
-        own = [each for each in verdict["expectations"] if each["table"] == table]
-        failed = [each["statement"] for each in own if not each["success"]]
-        statements = text("; ".join(failed), "bad")
-        rows.append([text(table), count(len(own)), count(len(own) - len(failed)), statements])
-    yield Table(["Table", "Expectations", "Met", "Not met"], rows)
-
-
 def show_datasets(results: Results) -> Iterator[Block]:
     """Licence and access of each dataset."""
     rows = [
