@@ -1,9 +1,9 @@
-"""The report's charts: scores with intervals, calibration, outcomes of records.
+"""The report's charts: scores with intervals, calibration, waterfall.
 
 Each function `draw_*` returns an inline SVG element.
 
 matplotlib draws the same bytes at each run. Colors have a contrast of at least 3 to light and dark pages, and series
-differ by their markers or hatches, too. The page's style sheet sets the color of the text.
+differ by their markers, too. The page's style sheet sets the color of the text.
 """
 
 import io
@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -41,14 +40,6 @@ _STYLE = {
 _ACCENT, _BASELINE = "#3d85b8", "#b8741a"
 _SIZES = {"|": 12, "o": 5}  # of markers, in points
 _SERIES = ((_ACCENT, "o"), (_BASELINE, "s"), ("#4f9164", "^"), ("#b06bb0", "D"), ("#7d838a", "v"), ("#c4544c", "P"))
-_OUTCOMES = {  # color and hatch
-    "train": (_ACCENT, ""),
-    "validation": (_ACCENT, "////"),
-    "evaluation": (_BASELINE, ".."),
-    "duplicate": ("#7d838a", "\\\\\\\\"),
-    "kept out": ("#7d838a", "xx"),
-    "rejected": ("#c4544c", "--"),
-}
 
 
 def find_point(scores: Tree, name: str) -> Point | None:
@@ -98,21 +89,6 @@ def draw_dots(
         return _render(figure, title)
 
 
-def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
-    """A stacked bar of length 100 for each dataset: the percentages of its records by outcome."""
-    with rc_context(_STYLE):
-        figure, axes = _open([f"{label} ({sum(outcomes.values()):,})" for label, outcomes in rows])
-        totals = np.array([max(sum(outcomes.values()), 1) for _, outcomes in rows])
-        start = np.zeros(len(rows))
-        for name, (color, hatch) in _OUTCOMES.items():
-            share = 100 * np.array([outcomes[name] for _, outcomes in rows]) / totals
-            axes.barh(range(len(rows)), share, 0.6, start, fc=color, ec="#fcfcfa", lw=0, hatch=hatch, label=name)
-            start += share
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("% of the records found")
-        return _render(figure, title)
-
-
 def draw_waterfall(title: str, steps: Sequence[tuple[str, int]], reference: tuple[str, int]) -> Markup:
     """A bar for the number of records after each step, and a line at a reference (label, number)."""
     with rc_context(_STYLE):
@@ -127,21 +103,17 @@ def draw_waterfall(title: str, steps: Sequence[tuple[str, int]], reference: tupl
 
 
 def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
-    """The accuracy of each bin over its mean confidence, and beside it the number of rows in each bin."""
+    """The accuracy of each bin over its mean confidence."""
     with rc_context(_STYLE | {"ytick.color": "#8a9096", "ytick.left": True}):
         figure = Figure((WIDTH_IN, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        axes = figure.subplots()
         start = 0.5 if all(each["low"] >= 0.5 for each in bins) else 0  # of two answers, the likelier has at least 0.5
         xs, ys = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
-        left.plot([0, 1], [0, 1], color="#8a9096", linewidth=1, linestyle="--", label="calibrated")
-        left.vlines(xs, xs, ys, color=_BASELINE, linewidth=1.4, label="distance")
-        left.plot(xs, ys, "o", color=_ACCENT, ms=6, clip_on=False, label="bin")
-        left.set(xlim=(start, 1), ylim=(0, 1), xlabel="mean confidence", ylabel="accuracy")
-        left.grid()
-        lows, widths = ([each["low"] for each in bins], [each["high"] - each["low"] for each in bins])
-        right.bar(lows, [each["num_rows"] for each in bins], widths, align="edge", color=_ACCENT, alpha=0.6)
-        right.set(xlim=(start, 1), xlabel="confidence", ylabel="rows")
-        right.grid(axis="y")
+        axes.plot([0, 1], [0, 1], color="#8a9096", linewidth=1, linestyle="--", label="calibrated")
+        axes.vlines(xs, xs, ys, color=_BASELINE, linewidth=1.4, label="distance")
+        axes.plot(xs, ys, "o", color=_ACCENT, ms=6, clip_on=False, label="bin")
+        axes.set(xlim=(start, 1), ylim=(0, 1), xlabel="mean confidence", ylabel="accuracy")
+        axes.grid()
         return _render(figure, title)
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from openmedq.reporting.charts import draw_outcomes
-from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, group, text
+from openmedq.reporting.document import Block, Cell, Heading, Row, Table, Text, count, group, text
 from openmedq.reporting.published import ENCODERS
 from openmedq.reporting.results import OUTCOMES, DatasetResult, Results
 from openmedq.schema import Role
@@ -13,13 +12,10 @@ _ORIGINS = {"mirror": "local folder"}
 
 def show_waterfall(results: Results) -> Iterator[Block]:
     """The number of records of each dataset by outcome."""
-    title = "Outcomes of the records found, by dataset"
     yield Text(
-        "Every record found is in the mix or excluded for a reason. All bars have the same length; their parts are "
-        "shares of the dataset’s records. Why a dataset is absent stands below, in **What was not run**."
+        "Every record found is in the mix or excluded for a reason. Why a dataset is absent stands below, in **What "
+        "was not run**."
     )
-    bars = [(each.card.title, each.outcomes) for each in results.datasets if each.is_present]
-    yield Figure("outcomes", title, draw_outcomes(title, bars))
     header = ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)]
     yield Table(header, [_count_outcomes(each) for each in results.datasets])
     reasons = [
