@@ -47,7 +47,6 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("waterfall", "From the published files to the mix", data.show_waterfall(results)),
         ("cost", "Cost", cost.show_cost(results)),
         ("missing", "What was not run", data.show_missing(results)),
-        ("datasets", "Datasets and their terms", data.show_datasets(results)),
     )
     composed = [Section(name, title, list(blocks)) for name, title, blocks in sections]
     origins = [each.origin for each in results.sources if each.is_present]

@@ -1,4 +1,4 @@
-"""The data: rows from the published files to the mix, validation, licences, and what this run has left out."""
+"""The data: rows from the published files to the mix, and what this run has left out."""
 
 from collections.abc import Iterator
 
@@ -32,23 +32,6 @@ def _count_outcomes(data: DatasetResult) -> Row:
     title = Cell(data.card.title, "benchmark" if data.card.kind == "benchmark" else "")
     files = text(_ORIGINS.get(data.origin or "", data.origin)) if data.is_present else text(data.state, "none")
     return [title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))]
-
-
-def show_datasets(results: Results) -> Iterator[Block]:
-    """Licence and access of each dataset."""
-    rows = [
-        [
-            Cell(each.card.title, link=each.card.homepage),
-            *map(text, (each.card.licence, each.card.access)),
-            *map(text, (each.card.task.replace("_", " "), each.card.modality)),
-        ]
-        for each in results.datasets
-    ]
-    yield Text(
-        "Each row keeps the licence of its own record, if the record states one, and the dataset’s otherwise. This "
-        "report shows texts and images of open datasets only."
-    )
-    yield Table(["Dataset", "Licence", "Access", "Task", "Modality"], rows)
 
 
 def show_missing(results: Results) -> Iterator[Block]:
