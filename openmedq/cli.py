@@ -158,11 +158,6 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     accept = add("accept", _lazily("openmedq.fetch.accept"), "accept that a publisher changed files")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
-    sources = add(
-        "sources", commands.list_sources, "list every dataset: access, licence, size, how to get missing files"
-    )
-    sources.add_argument("--markdown", action="store_true", help="print the README's table; reads the miniatures")
-    sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a local data folder to read")
     forget = add("forget", commands.forget_name, "exclude a record, a patient, a study or an image permanently")
     forget.add_argument("name", metavar="ID", help="of a patient, study or image, or of a record: DATASET/ID")
     forget.add_argument(

@@ -181,22 +181,6 @@ def audit_local(local: str) -> None:
     audit.run(local, {stage.name: stage.artifacts for stage in STAGES.values()})
 
 
-def list_sources(markdown: bool, mirror: Path | None) -> None:
-    """Print the table of all datasets."""
-    from openmedq.datasets import DATASETS
-    from openmedq.reporting import listing
-
-    if mirror is not None and not markdown:
-        raise ParamsError("--mirror: works with --markdown only; otherwise set download.mirror in params.yaml")
-    if markdown:
-        logging.getLogger("openmedq").setLevel(logging.WARNING)  # hides the layout that each reader detects
-        print(listing.render_markdown(DATASETS, mirror), end="")
-        return
-    from rich.console import Console
-
-    listing.show(Console(), DATASETS, _load_params())
-
-
 def show_plan() -> int:
     """Print what `download` would do; return 1 if the disk is too small."""
     from rich.console import Console

@@ -33,13 +33,10 @@ class Step:
     """What `download` would do for one dataset."""
 
     dataset_id: str
-    num_files: int
-    missing: tuple[str, ...]  # paths
     present_bytes: int  # of complete and incomplete files
     missing_bytes: int  # as far as known
     num_unsized: int  # missing files of unknown size
     is_approximate: bool  # a missing file has no exact size, or only linked files are missing
-    folder: Path | None  # of a complete dataset: local or downloaded
     skipped: str | None  # why nothing is downloaded
 
     @property
@@ -90,13 +87,10 @@ def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
         skipped = needs.reason_to_skip(card, params.policy.licences) or ("downloaded" if is_whole else None)
     return Step(
         dataset_id=card.id,
-        num_files=len(card.files),
-        missing=tuple(file.path for file in missing),
         present_bytes=complete_bytes + partial_bytes,
         missing_bytes=max(0, missing_bytes - partial_bytes) + linked_bytes,
         num_unsized=num_unsized,
         is_approximate=not is_whole and (not missing or any(file.size_bytes is None for file in missing)),
-        folder=local or (folder if is_whole else None),
         skipped=skipped,
     )
 
@@ -113,7 +107,7 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     for step in steps:
         table.add_row(
             step.dataset_id,
-            "-" if step.skipped else format_size(step.num_bytes, step),
+            "-" if step.skipped else _format_size(step.num_bytes, step),
             decimal(step.present_bytes) if step.present_bytes else "-",
             "-" if step.skipped else decimal(step.disk_bytes) if step.disk_bytes else "?",
             "see below" if step in explained else step.skipped,
@@ -139,7 +133,7 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     return has_room
 
 
-def format_size(num_bytes: int, step: Step) -> str:
+def _format_size(num_bytes: int, step: Step) -> str:
     """Format as `~1.5 GB +2?`: an approximate size, and two files of unknown size."""
     if not num_bytes and step.num_unsized:
         return f"{step.num_unsized}?"
