@@ -109,7 +109,7 @@ def name_run() -> str:
 
 def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
     """Run a flow from the command line; return 1 after one line if it fails."""
-    parser = Parser(prog=f"python -m flows.{flow.__name__}".removesuffix(".pipeline"), description=flow.__doc__)
+    parser = Parser(prog=f"python -m flows.{flow.__name__}", description=flow.__doc__)
     parser.add_argument("targets", nargs="*", help="nodes or stages of dvc.yaml; default: all of the flow")
     parser.add_argument("--max-workers", type=whole(1, 1000), default=2, help="number of parallel nodes; default: 2")
     options = parser.parse_args(arguments)
