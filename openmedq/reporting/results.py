@@ -105,9 +105,6 @@ class Results:
     training: Tree | None
     evaluation: Tree  # metrics.json of evaluate and of transfer, empty before they have run
     transfer: Tree
-    contamination: Mapping[str, Mapping[str, int]] = field(
-        default_factory=dict
-    )  # source -> kind of copy in training -> evaluated rows
     generation: Mapping[str, int] = field(default_factory=dict)  # num_tokens, num_cut (prompts), num_unended (answers)
     timings: Mapping[str, Timing] = field(default_factory=dict)  # by node, such as transfer-ours
     languages: tuple[str, ...] = ("en",)  # of the rows, as two letters
@@ -188,7 +185,7 @@ def read_results() -> Results:
         evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
         transfer=_read_transfer(params),
         shared=list(read_shared()) if SHARED.exists() else None,
-        **_read_predictions(paths.EVALUATION / "predictions.parquet"),
+        generation=_read_generation(paths.EVALUATION / "predictions.parquet"),
         timings=dict(_read_timings()),
         languages=params.normalize.languages if params else ("en",),
     )
@@ -232,21 +229,15 @@ def _read_transfer(params: Params | None) -> Tree:
     return merged
 
 
-def _read_predictions(path: Path) -> dict[str, Any]:
+def _read_generation(path: Path) -> dict[str, int]:
     """Counts of predictions.parquet."""
     if not path.exists():
         return {}
     with open_parquet(path, prediction_schema()) as file, damage_as_stale(path):
-        rows = file.read(["source", "contamination", "num_tokens", "is_cut", "stop"])
-    found: dict[str, dict[str, int]] = {}
-    copies = rows.filter(pc.is_valid(rows["contamination"]))
-    counts = copies.group_by(["source", "contamination"], use_threads=False).aggregate([([], "count_all")])
-    for row in counts.to_pylist():
-        found.setdefault(row["source"], {})[row["contamination"]] = row["count_all"]
+        rows = file.read(["num_tokens", "is_cut", "stop"])
     is_unended = pc.equal(rows["stop"], "length")
     counted = {"num_tokens": rows["num_tokens"], "num_cut": rows["is_cut"], "num_unended": is_unended}
-    generation = {name: pc.sum(column).as_py() or 0 for name, column in counted.items()}
-    return {"contamination": found, "generation": generation}
+    return {name: pc.sum(column).as_py() or 0 for name, column in counted.items()}
 
 
 def _read_timings() -> Iterator[tuple[str, Timing]]:

@@ -174,14 +174,6 @@ def show_clean(results: Results) -> Iterator[Block]:
         "difference is the score on the clean rows minus the score on all rows."
     )
     yield Table(header, rows)
-    if results.contamination:
-        kinds = sorted({kind for kinds in results.contamination.values() for kind in kinds})
-        rows = [
-            [text(results.title_of(source)), *(count(kinds_of.get(kind)) for kind in kinds)]
-            for source, kinds_of in results.contamination.items()
-        ]
-        yield Heading("Evaluation rows that are not clean")
-        yield Table(["Dataset", *(kind.capitalize() for kind in kinds)], rows)
 
 
 def show_groups(results: Results) -> Iterator[Block]:
