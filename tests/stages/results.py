@@ -45,10 +45,10 @@ def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
 
 
 def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
-    """Right on closed questions, half right on open ones."""
+    """Right on closed questions, the reference within hostile markup on others."""
     for sample in samples:
         reference = sample.turns[-1].answer
-        yield reply(reference if reference in ("yes", "no") else f"{reference.split()[0]} corner")
+        yield reply(reference if reference in ("yes", "no") else f"<script>\x00\x1b[31m{reference}</script>")
 
 
 def write_scores(

@@ -1,45 +1,21 @@
 import json
 import re
-import shutil
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from openmedq import paths
 from openmedq.evaluation import evaluate
-from openmedq.evaluation.generate import Answer
 from openmedq.reporting import published, report
-from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
 from openmedq.storage.publish import remove
 from tests.curate.corpus import make_params
-from tests.stages.results import call_miniatures, reply, write_learning, write_scores, write_transfer
+from tests.stages.results import call_miniatures, write_transfer
+
+pytestmark = pytest.mark.usefixtures("finished")
 
 PAGE = paths.REPORT / "index.html"
 SECRET = "secret_vqa side"  # in answers of the credentialed dataset
-
-
-@pytest.fixture(scope="module")
-def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        write_scores(patch, answer_by_rule)
-        write_learning()
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(shutil.copytree(_template, tmp_path / "project"))
-
-
-def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
-    """Right on closed questions, the reference within hostile markup on others."""
-    for sample in samples:
-        reference = sample.turns[-1].answer
-        yield reply(reference if reference in ("yes", "no") else f"<script>\x00\x1b[31m{reference}</script>")
 
 
 def write(num_examples: int = 12) -> str:
@@ -48,9 +24,9 @@ def write(num_examples: int = 12) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(_template: Path) -> str:
+def page(_run: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(_template)
+        patch.chdir(_run)
         text = write(num_examples=100)
         remove(paths.REPORT)
     return text
