@@ -51,11 +51,9 @@ def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
         yield reply(reference if reference in ("yes", "no") else f"<script>\x00\x1b[31m{reference}</script>")
 
 
-def write_scores(
-    monkeypatch: pytest.MonkeyPatch, answer: Answerer = answer_by_rule, log: Log | None = None, **settings: Any
-) -> None:
-    """Write a run and evaluate it, with answers from a function."""
-    replace_model(monkeypatch, answer)
+def write_scores(monkeypatch: pytest.MonkeyPatch, log: Log | None = None, **settings: Any) -> None:
+    """Write a run and evaluate it, with answers by a rule."""
+    replace_model(monkeypatch, answer_by_rule)
     write_run()
     evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50, **settings}), log or NoLog())
 
