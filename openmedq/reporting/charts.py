@@ -38,7 +38,6 @@ _STYLE = {
     "legend.frameon": False,
 }
 _ACCENT, _BASELINE = "#3d85b8", "#b8741a"
-_SIZES = {"|": 12, "o": 5}  # of markers, in points
 _SERIES = ((_ACCENT, "o"), (_BASELINE, "s"), ("#4f9164", "^"), ("#b06bb0", "D"), ("#7d838a", "v"), ("#c4544c", "P"))
 
 
@@ -53,7 +52,7 @@ def draw_dots(
     title: str,
     labels: Sequence[str],
     series: Sequence[tuple[str, Sequence[Point | None]]],
-    marks: tuple[str, str, Sequence[tuple[float, int]]] | None = None,
+    marks: tuple[str, Sequence[float]] | None = None,
     end: float | None = None,
 ) -> Markup:
     """A row for each label: the score of each series as a dot, and its interval as a line.
@@ -62,7 +61,7 @@ def draw_dots(
         title: of the chart.
         labels: of the rows.
         series: label, and a point for each row.
-        marks: other values without intervals: label, marker ("|" or "o"), and (value, number of the row) of each.
+        marks: values without intervals: label, and a value for each row.
         end: of the axis, which begins at 0; None for differences, which get a line at 0.
     """
     with rc_context(_STYLE):
@@ -75,11 +74,9 @@ def draw_dots(
             color, marker = _SERIES[number % len(_SERIES)]
             axes.hlines(ys, lows, highs, color=color, alpha=0.4, linewidth=5 if len(series) == 1 else 3)
             axes.plot(values, ys, marker, color=color, ms=5, clip_on=False, label=label)
-        if marks and marks[2]:
-            label, marker, pairs = marks
-            xs, ys = zip(*pairs, strict=True)
-            style: dict[str, Any] = {"ms": _SIZES[marker], "mfc": "none", "mew": 1.5, "clip_on": False}
-            axes.plot(xs, ys, marker, color=_BASELINE, label=label, **style)
+        if marks:
+            label, xs = marks
+            axes.plot(xs, range(len(xs)), "|", color=_BASELINE, label=label, ms=12, mew=1.5, clip_on=False)
         if end is None:
             axes.axvline(0, color="#8a9096", linewidth=1)
             axes.set_xlabel(title)

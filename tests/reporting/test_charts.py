@@ -13,7 +13,7 @@ from openmedq.reporting.charts import draw_calibration, draw_dots, draw_waterfal
 SVG = "{http://www.w3.org/2000/svg}"
 CHARTS: dict[str, Callable[[], Markup]] = {
     "scores": lambda: draw_dots(
-        "Scores $1", ["<a>", r"肺 $\frac{$"], [("F1", [(50, 40, 70), None])], ("majority", "|", [(100, 0)]), end=100
+        "Scores $1", ["<a>", r"肺 $\frac{$"], [("F1", [(50, 40, 70), None])], ("majority", [100, 50]), end=100
     ),
     "differences": lambda: draw_dots("Differences", ["a"], [("blank", [(5, -1, 9)]), ("none", [None])]),
     "calibration": lambda: draw_calibration(

@@ -38,9 +38,9 @@ def show_scores(results: Results) -> Iterator[Block]:
             name, title = metric["name"], f"{metric['title']} by dataset in percent, with the majority baseline"
             labels = [f"{label} ({scores['num_rows']:,})" for label, scores in scored]
             points = [find_point(scores, name) for _, scores in scored]
-            floors = [(scores[f"baseline_{name}"], place) for place, (_, scores) in enumerate(scored)]
+            floors = [scores[f"baseline_{name}"] for _, scores in scored]
             series = [(f"{metric['title']} in percent, with interval", points)]
-            chart = draw_dots(title, labels, series, ("majority baseline", "|", floors), end=100)
+            chart = draw_dots(title, labels, series, ("majority baseline", floors), end=100)
             yield Figure(name, title, chart)
     columns = dict(_list_columns(results))
     rows = [row for title, scores in scored for row in _list_parts(list(columns), title, scores)]
@@ -100,22 +100,11 @@ def show_definitions(results: Results) -> Iterator[Block]:
     if not scored or not results.definitions:
         return
     title = "BLEU-1 of the same answers by definition, in percent"
-    overall, *of_datasets = [scores for _, scores in scored]
+    overall = scored[0][1]
     shown = [metric for metric in results.definitions if metric["name"] in overall]
     points = [find_point(overall, metric["name"]) for metric in shown]
-    marks = [
-        (scores[metric["name"]], place)
-        for place, metric in enumerate(shown)
-        for scores in of_datasets
-        if metric["name"] in scores
-    ]
-    chart = draw_dots(
-        title,
-        [metric["title"] for metric in shown],
-        [("all rows, with interval", points)],
-        ("each dataset", "o", marks),
-        end=100,
-    )
+    labels = [metric["title"] for metric in shown]
+    chart = draw_dots(title, labels, [("all rows, with interval", points)], end=100)
     yield Text(
         "The same answers under each definition by which published figures were computed. Two figures can be compared "
         "only if one definition gave both."
