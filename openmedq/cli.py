@@ -121,8 +121,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         if stage.is_per_encoder:
             command.add_argument("encoder", metavar="ENCODER", help="a name of transfer.encoders")
 
-    doctor = add("doctor", commands.examine_machine, "show what this machine has and lacks, and what to do")
-    doctor.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml")
+    add("doctor", commands.examine_machine, "show what this machine has and lacks, and what to do")
     add(
         "locate",
         commands.locate_folder,

@@ -91,15 +91,14 @@ def _load_params() -> Params:
     return params
 
 
-def examine_machine(profile: str | None) -> int:
+def examine_machine() -> int:
     """Print what this machine has and lacks; return 1 if something is missing."""
     from rich.console import Console
 
     from openmedq import config
     from openmedq.reporting import doctor
 
-    params = config.profile(paths.CONF, profile) if profile else config.load(paths.PARAMS)
-    return doctor.run(params, Console())
+    return doctor.run(config.load(paths.PARAMS), Console())
 
 
 def locate_folder() -> None:
