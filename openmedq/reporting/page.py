@@ -60,7 +60,6 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         notice=_warn_of_miniatures(results),
         headlines=[*_answer_headlines(results), *_transfer_headlines(results)],
         sections=[section for section in composed if section.blocks],
-        definitions=list(_define_scores(results)),
     )
 
 
@@ -78,7 +77,7 @@ def render_markdown(document: Document) -> str:
 def render_description(document: Document) -> str:
     """Render the head of the report for MLflow, which shows the first line alone until a person expands it."""
     scores = [f"{each.title} **{each.value.text}** ({each.value.note or 'no interval'})" for each in document.headlines]
-    _title, _, text = render_markdown(replace(document, sections=(), definitions=())).partition("\n")
+    _title, _, text = render_markdown(replace(document, sections=())).partition("\n")
     return f"{' · '.join(scores)}\n\n{text.strip()}\n".lstrip()
 
 
@@ -144,25 +143,6 @@ def _transfer_headlines(results: Results) -> Iterator[Headline]:
         ours, *others = results.encoders
         notes = [f"{ENCODERS.get(encoder, encoder)} {scores[encoder][metric['name']]:.3f}" for encoder in others]
         yield Headline(f"{metric['title']}, {title}", score(scores[ours], metric["name"], 3), notes)
-
-
-def _define_scores(results: Results) -> Iterator[str]:
-    confidence = results.evaluation.get("all", {}).get("confidence")
-    share = f" that contain {100 * confidence:g} % of the resamples" if confidence else ""
-    yield (
-        "**BLEU-1** is computed over the corpus, in percent, with one reference and without smoothing, on the tokens "
-        "of NLTK’s `word_tokenize` in lower case; **sentence BLEU-1** is the mean of each row’s own."
-    )
-    yield (
-        "**Exact match** and **token F1** are in percent, after the normalization of the VQA challenge, and take the "
-        "best of the accepted answers. **ROUGE-L** is the F-measure of `rouge_score` without stemming."
-    )
-    yield (
-        "**Open recall** and **closed accuracy** are LLaVA-Med’s: the share of the reference’s tokens in the answer, "
-        "of open questions, and the share of closed questions whose answer contains the reference."
-    )
-    yield f"**Intervals** are percentile bootstrap intervals{share}; images are drawn with all their questions."
-    yield "`data/evaluation/predictions.parquet` holds every answer with its published record."
 
 
 def _render_inline(text: str) -> Markup:

@@ -28,10 +28,14 @@ def show_scores(results: Results) -> Iterator[Block]:
     if not scored:
         yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.")
         return
+    confidence = results.evaluation["all"].get("confidence")
     yield Text(
         "Greedy answers, scored against the references. The majority baselines see no image: one answers each question "
         "with its most frequent training answer, the other with the most frequent one of the dataset. Only a score "
-        "above them shows that the model uses the image or the text."
+        "above them shows that the model uses the image or the text. Intervals are percentile bootstrap intervals"
+        f"{f', {100 * confidence:g} %' if confidence else ''}; images are drawn with all their questions. "
+        "`docs/explanation/metrics.md` of OpenMedQ defines the scores, and `data/evaluation/predictions.parquet` has "
+        "every answer with its published record."
     )
     for metric in results.metrics:
         if metric["has_baseline"]:
