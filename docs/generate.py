@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/reference: settings, commands, schema. `make docs` runs it.
+"""Write the generated pages of docs/reference: settings, commands, schema, table of datasets. `make docs` runs it.
 
 A test compares the pages with what this script makes.
 """
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from openmedq import schema
 from openmedq.cli import make_parser
 from openmedq.config import Params, Section, profile
+from openmedq.datasets import DATASETS
 from openmedq.paths import CONF
 from openmedq.stages import STAGES
 
@@ -75,6 +76,7 @@ def main() -> None:
 def make_pages() -> dict[str, str]:
     """Return the text of each page by file name."""
     pages = {"params.md": _describe_params(), "commands.md": _describe_commands(), "schema.md": _describe_schema()}
+    pages["datasets.md"] = _describe_datasets()
     return {name: "".join(parts) for name, parts in pages.items()}
 
 
@@ -140,6 +142,19 @@ def _describe_argument(action: argparse.Action) -> str:
     if action.option_strings and action.nargs != 0:
         text += f" {value}"
     return f"| `{text}` | {_escape(action.help or '')} |\n"
+
+
+def _describe_datasets() -> Iterator[str]:
+    """The page with a new table between its two marks."""
+    head, _, rest = (FOLDER / "datasets.md").read_text(encoding="utf-8").partition("<!-- table -->")
+    yield f"{head}<!-- table -->\n\n"
+    yield f"| id | dataset | task | modality | licence | access | rows as published |\n{'|---' * 7}|\n"
+    for card in (dataset.card for dataset in DATASETS.values()):
+        tasks = ", ".join((card.task, *card.other_tasks)).replace("_", " ")
+        rows = ", ".join(f"{split} {number:,}" for split, number in card.published_rows.items())
+        title = f"[{card.title}]({card.homepage}): {card.citation}"
+        yield f"| `{card.id}` | {title} | {tasks} | {card.modality} | {card.licence} | {card.access} | {rows} |\n"
+    yield f"\n<!-- end of table -->{rest.partition('<!-- end of table -->')[2]}"
 
 
 def _describe_schema() -> Iterator[str]:

@@ -28,7 +28,7 @@ from flows.graph import Node
 from flows.reproduce import PROCESSES, SLOTS, NodeError, Outcome, task_for
 from openmedq import paths
 from openmedq.cli import Parser, whole
-from openmedq.errors import OpenMedQError
+from openmedq.errors import OpenMedQError, shorten
 
 PAGES = {"validate": paths.DATA_DOCS / "index.html", "report": paths.REPORT / "index.html"}  # of nodes
 REPORT = paths.REPORT / "report.md"  # scores and waterfall
@@ -109,7 +109,7 @@ def name_run() -> str:
 
 def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
     """Run a flow from the command line; return 1 after one line if it fails."""
-    parser = Parser(prog=f"python -m flows.{flow.__name__}".removesuffix(".pipeline"), description=flow.__doc__)
+    parser = Parser(prog=f"python -m flows.{flow.__name__}", description=flow.__doc__)
     parser.add_argument("targets", nargs="*", help="nodes or stages of dvc.yaml; default: all of the flow")
     parser.add_argument("--max-workers", type=whole(1, 1000), default=2, help="number of parallel nodes; default: 2")
     options = parser.parse_args(arguments)
@@ -129,15 +129,11 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
 def require_server() -> None:
     """Start a temporary server if none is configured; OpenMedQError if that fails or the configured one is silent."""
     if not PREFECT_API_URL.value():
-        home = PREFECT_HOME.value()
         try:
-            home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OpenMedQError(f"{home}: {error.strerror}; set PREFECT_HOME to a writable folder") from None
-        try:
+            PREFECT_HOME.value().mkdir(parents=True, exist_ok=True)
             get_client(sync_client=True)  # starts it
-        except (RuntimeError, ValueError, httpx.HTTPError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        except (OSError, RuntimeError, ValueError, httpx.HTTPError) as error:
+            reason = shorten(error) or type(error).__name__
             raise OpenMedQError(
                 f"Prefect's temporary server: {reason}; run the command again, or start a server (`make ui`) and set "
                 "PREFECT_API_URL"

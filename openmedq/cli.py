@@ -121,8 +121,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         if stage.is_per_encoder:
             command.add_argument("encoder", metavar="ENCODER", help="a name of transfer.encoders")
 
-    doctor = add("doctor", commands.examine_machine, "show what this machine has and lacks, and what to do")
-    doctor.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml")
+    add("doctor", commands.examine_machine, "show what this machine has and lacks, and what to do")
     add(
         "locate",
         commands.locate_folder,
@@ -154,11 +153,6 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     accept = add("accept", _lazily("openmedq.fetch.accept"), "accept that a publisher changed files")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
-    sources = add(
-        "sources", commands.list_sources, "list every dataset: access, licence, size, how to get missing files"
-    )
-    sources.add_argument("--markdown", action="store_true", help="print the README's table; reads the miniatures")
-    sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a local data folder to read")
     forget = add("forget", commands.forget_name, "exclude a record, a patient, a study or an image permanently")
     forget.add_argument("name", metavar="ID", help="of a patient, study or image, or of a record: DATASET/ID")
     forget.add_argument(
@@ -182,8 +176,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     demo.add_argument("--port", type=PORT, default=8501)
     estimate = add("estimate", _lazily("openmedq.reporting.estimate_tables"), "memory, FLOPs and hours of the training")
     estimate.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml and the index")
-    estimate.add_argument("--mfu", type=float, metavar="PERCENT", help="model FLOPs utilization; default: 20 and 36")
-    estimate.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    estimate.add_argument("--mfu", type=float, default=20.0, metavar="PERCENT", help="model FLOPs utilization")
     show = add("show", _lazily("openmedq.reporting.sample"), "show a record, its loss mask, and why it was excluded")
     show.add_argument("name", metavar="ID", help="DATASET/RECORD, as in data/mix/index.parquet")
     ask = add("questions", _lazily("openmedq.evaluation.questions"), "write a dataset's questions for another system")

@@ -91,15 +91,14 @@ def _load_params() -> Params:
     return params
 
 
-def examine_machine(profile: str | None) -> int:
+def examine_machine() -> int:
     """Print what this machine has and lacks; return 1 if something is missing."""
     from rich.console import Console
 
     from openmedq import config
     from openmedq.reporting import doctor
 
-    params = config.profile(paths.CONF, profile) if profile else config.load(paths.PARAMS)
-    return doctor.run(params, Console())
+    return doctor.run(config.load(paths.PARAMS), Console())
 
 
 def locate_folder() -> None:
@@ -179,22 +178,6 @@ def audit_local(local: str) -> None:
     from openmedq.curate import audit
 
     audit.run(local, {stage.name: stage.artifacts for stage in STAGES.values()})
-
-
-def list_sources(markdown: bool, mirror: Path | None) -> None:
-    """Print the table of all datasets."""
-    from openmedq.datasets import DATASETS
-    from openmedq.reporting import listing
-
-    if mirror is not None and not markdown:
-        raise ParamsError("--mirror: works with --markdown only; otherwise set download.mirror in params.yaml")
-    if markdown:
-        logging.getLogger("openmedq").setLevel(logging.WARNING)  # hides the layout that each reader detects
-        print(listing.render_markdown(DATASETS, mirror), end="")
-        return
-    from rich.console import Console
-
-    listing.show(Console(), DATASETS, _load_params())
 
 
 def show_plan() -> int:

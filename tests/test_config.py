@@ -39,32 +39,22 @@ def _train(**changes: object) -> dict:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"trian": {}}, "params.yaml: trian: unknown key; allowed here: miniature, download, policy"),
         ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, remote, fetch"),
         (
             {"normalize": {"max_side_px": 0}},
             "params.yaml: normalize.max_side_px: Input should be greater than or equal",
         ),
         ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
-        (
-            {"download": {"mirror": "a\0b"}},
-            r"params.yaml: download.mirror: contains a character that is not allowed in paths, not 'a\x00b'",
-        ),
-        ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: 'utf-8' codec can't encode"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
-        ({"mix": {"weights": {"slake": float("nan")}}}, "mix.weights.slake: Input should be a finite number, not nan"),
         (_train(next_token_weight=0), "params.yaml: train: next_token_weight is 0, and so is contrastive_weight"),
         (_train(next_token_weight=0, contrastive_weight=1, with_images=False), "nothing would train"),
         (
             _train(vision={"image_size_px": 50}),
             "vision: image_size_px, 50, is not a multiple of patch_size_px, 8",
         ),
-        (_train(vision={"num_heads": 5}), "train.vision: width, 96, is not a multiple of num_heads, 5"),
         (_train(language={"width": 92}), "train.language: width, 92, is not an even multiple of num_heads, 4"),
         (_train(language={"num_layers": None}), "train.language: num_layers is null; set a number, because weights is"),
-        (_train(lora={"dropout": 1}), "train.lora.dropout: Input should be less than 1"),
         (_train(patience=2), "params.yaml: train: patience needs validations during the training; set validate_every"),
-        (_train(seed=2**32), "params.yaml: train.seed: Input should be less than 4294967296"),
         (
             _train(micro_batch_size=0),
             "params.yaml: train.micro_batch_size: Input should be greater than or equal to 1 or",
@@ -129,9 +119,7 @@ _WRONG = [  # setting, value, part of the message, an allowed value
     ("download.editions", {"vqarad": "v2"}, "vqarad", "vqa_rad"),
     ("download.editions", {"pmc_vqa": "v9"}, "v9", "v2"),
     ("download.editions", {"slake": "v2"}, "v2", "none"),
-    ("policy.licences", "open", "open", "redistributable"),
     ("normalize.languages", ["english"], "english", "zh"),
-    ("normalize.languages", [], "normalize.languages", "at least 1"),
     ("deduplicate.keep_out", "source", "source", "cross_source"),
     ("mix.roles", {"vqarad": {"train": None}}, "vqarad", "vqa_rad"),
     ("mix.roles", {"slake": {"training": None}}, "training", "validation"),
@@ -141,10 +129,8 @@ _WRONG = [  # setting, value, part of the message, an allowed value
     ("train.vision.encoder", "resnet", "resnet", "biomedclip"),
     ("train.lora.targets", ["q_proj", "query"], "query", "gate_proj"),
     ("train.lora.targets", [], "train.lora.targets", "at least 1"),
-    ("train.precision", "fp16", "fp16", "bf16"),
     ("transfer.benchmarks", ["cxr9"], "cxr9", "cxr8"),
     ("transfer.benchmarks", ["slake"], "slake", "cxr8"),
-    ("execution.device", "gpu", "gpu", "cuda"),
 ]
 
 

@@ -51,11 +51,9 @@ def _run_without(package: str, root: Path, *arguments: str) -> subprocess.Comple
 
 
 def test_in_a_checkout_the_error_asks_to_activate_the_environment() -> None:
-    done = _run_without("pydantic", ROOT, "sources")
+    done = _run_without("pydantic", ROOT, "plan")
     assert done.returncode == 1
-    assert re.fullmatch(
-        r"error: sources needs pydantic, which is not installed for \S+; run .*activate`\n", done.stderr
-    )
+    assert re.fullmatch(r"error: plan needs pydantic, which is not installed for \S+; run .*activate`\n", done.stderr)
 
 
 @pytest.mark.parametrize(("package", "named"), [("pydantic", "openmedq"), ("mlflow", "openmedq[pipeline]")])

@@ -67,13 +67,6 @@ def test_a_lack_of_memory_names_the_setting(
     assert error.endswith("; lower execution.workers in params.yaml\n")
 
 
-def test_the_local_data_folder_of_sources_needs_markdown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sources", "--mirror", "somewhere"]) == 1
-    assert "works with --markdown only" in capsys.readouterr().err
-    assert main(["sources", "--markdown", "--mirror", "nowhere"]) == 1
-    assert capsys.readouterr().err.startswith("error: nowhere: No such file or directory")
-
-
 def test_a_model_that_is_older_than_an_exclusion_is_not_exported(capsys: pytest.CaptureFixture[str]) -> None:
     Path("data/mix").mkdir()
     Path("data/model").mkdir()

@@ -3,7 +3,6 @@
 A setting without a default must be given by each profile (`openmedq/conf/<profile>.yaml`).
 """
 
-import logging
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
@@ -31,8 +30,6 @@ from openmedq.errors import ParamsError
 
 MAX_VALUE_CHARS = 100  # of a wrong value that is quoted
 _URLS = (("execution", "endpoints"), ("execution", "scheduler"), ("download", "remote"))  # may contain a password
-
-_log = logging.getLogger(__name__)
 
 
 class Params(Section):
@@ -67,12 +64,8 @@ def load(path: Path) -> Params:
 
 
 def load_local(path: Path) -> dict[str, Local]:
-    """The section `local` of a `params.yaml` whose other sections need not be valid; empty if it is not YAML."""
-    try:
-        tree = read_yaml(path)
-    except ParamsError as error:
-        _log.warning("%s; its section local is not kept", error)
-        tree = None
+    """The section `local` of a `params.yaml` whose other sections need not be valid."""
+    tree = read_yaml(path)
     declared = tree.get("local") if isinstance(tree, dict) else None
     try:
         return TypeAdapter(dict[LocalName, Local]).validate_python(declared or {})

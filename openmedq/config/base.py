@@ -1,6 +1,5 @@
 """The base class of all sections, and the types of their settings."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,12 +18,6 @@ Part = Literal["encoder", "projector", "adapters", "embeddings"]  # of the model
 LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # of a LLaMA
 
 
-def _check_path(text: str) -> str:
-    if b"\0" in os.fsencode(text):  # encoding itself raises a ValueError for lone surrogates
-        raise ValueError("contains a character that is not allowed in paths")
-    return text
-
-
 def _check_distinct(values: tuple[object, ...]) -> tuple[object, ...]:
     if len(set(values)) < len(values):
         raise ValueError("a value is listed twice")
@@ -40,7 +33,6 @@ def _check_encoder(name: str) -> str:
 
 _T = TypeVar("_T")
 Distinct = Annotated[tuple[_T, ...], AfterValidator(_check_distinct)]
-PathText = Annotated[str, AfterValidator(_check_path)]
 EncoderName = Annotated[str, AfterValidator(_check_encoder)]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openmedq.config.base import Count, Fraction, LanguageCode, Licences, NonNegative, PathText, Section, Seed
+from openmedq.config.base import Count, Fraction, LanguageCode, Licences, NonNegative, Section, Seed
 from openmedq.schema import Role
 
 
@@ -17,7 +17,7 @@ class Miniature(Section):
 class Download(Section):
     """Where the published files come from."""
 
-    mirror: PathText = Field("data/miniature", description="local data folder: one subfolder per dataset")
+    mirror: str = Field("data/miniature", description="local data folder: one subfolder per dataset")
     remote: str | None = Field(
         None, description="URL for fsspec, as s3://BUCKET/FOLDER, of files that `openmedq locate` copies to `mirror`"
     )
@@ -68,7 +68,7 @@ class Deduplicate(Section):
     near_images: bool = Field(
         True, description="search training images for edited copies of evaluation images: crops, rotations, panels ..."
     )
-    overrides: PathText = Field(
+    overrides: str = Field(
         "data/copies.csv", description="decisions of persons, which overrule: id_a,id_b,decision (copy or different)"
     )
 

@@ -16,7 +16,6 @@ from openmedq.config.base import (
     LoraTarget,
     NonNegative,
     Part,
-    PathText,
     Positive,
     Section,
     Seed,
@@ -191,7 +190,7 @@ def _check_encoders(encoders: dict[str, Encoder]) -> dict[str, Encoder]:
 class Encoder(Section):
     """An image encoder that transfer compares."""
 
-    depends: PathText = "data/mix"  # a further dependency of its DVC node; data/mix: none, because all depend on it
+    depends: str = "data/mix"  # a further dependency of its DVC node; data/mix: none, because all depend on it
     weights: str | None = None  # folder, file or Hugging Face id
     revision: str | None = None  # commit of the Hugging Face repository
     licence: str | None = None  # of these weights

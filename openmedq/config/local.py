@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from openmedq.config.base import PathText, Section, Share
+from openmedq.config.base import Section, Share
 from openmedq.schema import Role, Task
 
 # Keys of metrics.json beside the datasets.
@@ -58,10 +58,10 @@ class Columns(Section):
 class Local(Section):
     """A dataset of the user: a folder with images and a table, or with a folder of images per class."""
 
-    folder: PathText
-    table: PathText | None = None  # file in `folder`: .csv, .jsonl, .parquet or .json; null: a folder per class
+    folder: str
+    table: str | None = None  # file in `folder`: .csv, .jsonl, .parquet or .json; null: a folder per class
     columns: Columns | None = None  # null with .json or .jsonl: LLaVA's conversations
-    images: PathText = "."  # folder of the images in `folder`
+    images: str = "."  # folder of the images in `folder`
     task: Task = Task.VQA
     is_benchmark: bool = False  # of a classification: never trained on, `transfer.benchmarks` may name it
     class_names: dict[str, str] = Field({})  # class: its name in words, for the zero-shot classification

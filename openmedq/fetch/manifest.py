@@ -32,7 +32,7 @@ def run(params: Params) -> None:
     folders = match_folders(mirror, cards, may_be_empty=params.download.fetch or len(cards) < len(every))
     if unmatched := list_unmatched(mirror, folders.values()):
         named = ", ".join(unmatched[:NUM_NAMED]) + (", ..." if len(unmatched) > NUM_NAMED else "")
-        advice = "rename a folder to its dataset's id; `python -m openmedq sources` lists them"
+        advice = "rename a folder to its dataset's id; `python -m openmedq plan` lists them"
         _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     with publish(paths.MANIFEST) as target:

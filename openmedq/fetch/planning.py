@@ -26,12 +26,9 @@ class Step:
     """What `download` would do for one dataset."""
 
     dataset_id: str
-    num_files: int
-    missing: tuple[str, ...]  # paths
     present_bytes: int  # of complete and incomplete files
     missing_bytes: int  # as far as known
     num_unsized: int  # missing files of unknown size
-    folder: Path | None  # of a complete dataset: local or downloaded
     skipped: str | None  # why nothing is downloaded
 
     @property
@@ -76,12 +73,9 @@ def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
         skipped = needs.reason_to_skip(card, params.policy.licences) or ("downloaded" if is_whole else None)
     return Step(
         dataset_id=card.id,
-        num_files=len(card.files),
-        missing=tuple(file.path for file in missing),
         present_bytes=complete_bytes + partial_bytes,
         missing_bytes=max(0, missing_bytes - partial_bytes) + linked_bytes,
         num_unsized=num_unsized,
-        folder=local or (folder if is_whole else None),
         skipped=skipped,
     )
 

@@ -1,18 +1,16 @@
-"""The report's charts: scores with intervals, calibration, outcomes of records, training loss.
+"""The report's charts: scores with intervals, calibration, waterfall.
 
 Each function `draw_*` returns an inline SVG element.
 
 matplotlib draws the same bytes at each run. Colors have a contrast of at least 3 to light and dark pages, and series
-differ by their markers or hatches, too. The page's style sheet sets the color of the text.
+differ by their markers, too. The page's style sheet sets the color of the text.
 """
 
 import io
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -22,7 +20,6 @@ Tree = Mapping[str, Any]
 Point = tuple[float, float, float]  # a score, and the ends of its interval
 
 WIDTH_IN = 8.8
-MAX_POINTS = 800  # of the loss chart
 
 _STYLE = {
     "svg.hashsalt": "openmedq",  # ids of the same elements are the same at each run
@@ -41,16 +38,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _ACCENT, _BASELINE = "#3d85b8", "#b8741a"
-_SIZES = {"|": 12, "o": 5}  # of markers, in points
 _SERIES = ((_ACCENT, "o"), (_BASELINE, "s"), ("#4f9164", "^"), ("#b06bb0", "D"), ("#7d838a", "v"), ("#c4544c", "P"))
-_OUTCOMES = {  # color and hatch
-    "train": (_ACCENT, ""),
-    "validation": (_ACCENT, "////"),
-    "evaluation": (_BASELINE, ".."),
-    "duplicate": ("#7d838a", "\\\\\\\\"),
-    "kept out": ("#7d838a", "xx"),
-    "rejected": ("#c4544c", "--"),
-}
 
 
 def find_point(scores: Tree, name: str) -> Point | None:
@@ -64,7 +52,7 @@ def draw_dots(
     title: str,
     labels: Sequence[str],
     series: Sequence[tuple[str, Sequence[Point | None]]],
-    marks: tuple[str, str, Sequence[tuple[float, int]]] | None = None,
+    marks: tuple[str, Sequence[float]] | None = None,
     end: float | None = None,
 ) -> Markup:
     """A row for each label: the score of each series as a dot, and its interval as a line.
@@ -73,7 +61,7 @@ def draw_dots(
         title: of the chart.
         labels: of the rows.
         series: label, and a point for each row.
-        marks: other values without intervals: label, marker ("|" or "o"), and (value, number of the row) of each.
+        marks: values without intervals: label, and a value for each row.
         end: of the axis, which begins at 0; None for differences, which get a line at 0.
     """
     with rc_context(_STYLE):
@@ -86,32 +74,15 @@ def draw_dots(
             color, marker = _SERIES[number % len(_SERIES)]
             axes.hlines(ys, lows, highs, color=color, alpha=0.4, linewidth=5 if len(series) == 1 else 3)
             axes.plot(values, ys, marker, color=color, ms=5, clip_on=False, label=label)
-        if marks and marks[2]:
-            label, marker, pairs = marks
-            xs, ys = zip(*pairs, strict=True)
-            style: dict[str, Any] = {"ms": _SIZES[marker], "mfc": "none", "mew": 1.5, "clip_on": False}
-            axes.plot(xs, ys, marker, color=_BASELINE, label=label, **style)
+        if marks:
+            label, xs = marks
+            axes.plot(xs, range(len(xs)), "|", color=_BASELINE, label=label, ms=12, mew=1.5, clip_on=False)
         if end is None:
             axes.axvline(0, color="#8a9096", linewidth=1)
             axes.set_xlabel(title)
         else:
             axes.set_xlim(0, end)
         axes.grid(axis="x")
-        return _render(figure, title)
-
-
-def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
-    """A stacked bar of length 100 for each dataset: the percentages of its records by outcome."""
-    with rc_context(_STYLE):
-        figure, axes = _open([f"{label} ({sum(outcomes.values()):,})" for label, outcomes in rows])
-        totals = np.array([max(sum(outcomes.values()), 1) for _, outcomes in rows])
-        start = np.zeros(len(rows))
-        for name, (color, hatch) in _OUTCOMES.items():
-            share = 100 * np.array([outcomes[name] for _, outcomes in rows]) / totals
-            axes.barh(range(len(rows)), share, 0.6, start, fc=color, ec="#fcfcfa", lw=0, hatch=hatch, label=name)
-            start += share
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("% of the records found")
         return _render(figure, title)
 
 
@@ -128,38 +99,18 @@ def draw_waterfall(title: str, steps: Sequence[tuple[str, int]], reference: tupl
         return _render(figure, title)
 
 
-def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
-    """The loss of each update, and its running mean over a twentieth of the updates."""
-    steps, values = np.array(losses[:: math.ceil(len(losses) / MAX_POINTS)], dtype=np.float64).T
-    reach = len(values) // 40
-    means = [values[max(0, place - reach) : place + reach + 1].mean() for place in range(len(values))]
-    with rc_context(_STYLE | {"ytick.color": "#8a9096"}):
-        figure = Figure((WIDTH_IN, 3), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(steps, values, color=_ACCENT, alpha=0.3, linewidth=0.8, label="each update")
-        axes.plot(steps, means, color=_ACCENT, linewidth=1.6, label="running mean")
-        axes.set_ylim(0)
-        axes.set_xlabel("updates")
-        axes.grid(axis="y")
-        return _render(figure, title)
-
-
 def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
-    """The accuracy of each bin over its mean confidence, and beside it the number of rows in each bin."""
+    """The accuracy of each bin over its mean confidence."""
     with rc_context(_STYLE | {"ytick.color": "#8a9096", "ytick.left": True}):
         figure = Figure((WIDTH_IN, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        axes = figure.subplots()
         start = 0.5 if all(each["low"] >= 0.5 for each in bins) else 0  # of two answers, the likelier has at least 0.5
         xs, ys = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
-        left.plot([0, 1], [0, 1], color="#8a9096", linewidth=1, linestyle="--", label="calibrated")
-        left.vlines(xs, xs, ys, color=_BASELINE, linewidth=1.4, label="distance")
-        left.plot(xs, ys, "o", color=_ACCENT, ms=6, clip_on=False, label="bin")
-        left.set(xlim=(start, 1), ylim=(0, 1), xlabel="mean confidence", ylabel="accuracy")
-        left.grid()
-        lows, widths = ([each["low"] for each in bins], [each["high"] - each["low"] for each in bins])
-        right.bar(lows, [each["num_rows"] for each in bins], widths, align="edge", color=_ACCENT, alpha=0.6)
-        right.set(xlim=(start, 1), xlabel="confidence", ylabel="rows")
-        right.grid(axis="y")
+        axes.plot([0, 1], [0, 1], color="#8a9096", linewidth=1, linestyle="--", label="calibrated")
+        axes.vlines(xs, xs, ys, color=_BASELINE, linewidth=1.4, label="distance")
+        axes.plot(xs, ys, "o", color=_ACCENT, ms=6, clip_on=False, label="bin")
+        axes.set(xlim=(start, 1), ylim=(0, 1), xlabel="mean confidence", ylabel="accuracy")
+        axes.grid()
         return _render(figure, title)
 
 

@@ -1,13 +1,10 @@
-"""The cards of `export-mix`: README.md, datasheet.md, licences.csv, contamination.csv, waterfall.svg, croissant.json.
+"""The cards of `export-mix`: README.md, datasheet.md, waterfall.svg, croissant.json.
 
 All numbers come from `MixFacts`. README.md is written last, so that a folder that has it is complete.
 """
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from openmedq.reporting.document import Cell, Table, count, text
 from openmedq.reporting.mix_facts import MixFacts, read_facts
 from openmedq.reporting.page import make_environment
 from openmedq.reporting.published import NUM_ROWS
-from openmedq.reporting.results import HUB_TASKS, OUTCOMES, Shared
+from openmedq.reporting.results import HUB_TASKS, OUTCOMES
 from openmedq.schema import Task
 from openmedq.storage.publish import replace_text
 
@@ -34,8 +31,6 @@ def write(target: Path, index: pa.Table, form: Format, policy: Licences) -> None
     facts = read_facts(index, policy)
     chart = draw_waterfall("Records from the published to the trained ones", facts.steps, ("the paper's mix", NUM_ROWS))
     cards = {
-        "licences.csv": _render_csv(("source", "role", "licence", "rows"), _list_licences(facts)),
-        "contamination.csv": _render_csv(Shared._fields, facts.shared),
         "waterfall.svg": make_standalone(chart),
         "croissant.json": json.dumps(croissant.describe(target, facts, form), indent=2, ensure_ascii=False) + "\n",
         "datasheet.md": _render("datasheet.md.j2", facts),
@@ -58,19 +53,6 @@ def _render(template: str, facts: MixFacts, **more: Any) -> str:
     return re.sub(r"\n{3,}", "\n\n", make_environment().get_template(template).render(facts=facts, **more))
 
 
-def _render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([header, *rows])
-    return buffer.getvalue()
-
-
-def _list_licences(facts: MixFacts) -> list[tuple[object, ...]]:
-    """Exported rows of each source, role and licence, as the rows state it."""
-    names = ("source", "role", "licence")
-    keys = sorted({tuple(group[name] for name in names) for group in facts.groups})
-    return [(*key, facts.count(**dict(zip(names, key, strict=True)))) for key in keys]
-
-
 def _describe(facts: MixFacts, form: Format) -> DatasetCardData:
     """The front matter."""
     configs = None
@@ -82,7 +64,7 @@ def _describe(facts: MixFacts, form: Format) -> DatasetCardData:
         language=list(facts.languages),
         license="other",
         license_name="licences-of-the-sources",
-        license_link="licences.csv",
+        license_link="README.md",
         size_categories=[_SIZES[max(len(str(facts.count())) - 3, 0)]],
         task_categories=sorted({HUB_TASKS[Task(task)] for task in facts.tally("task")}),
         tags=["medical", "openmedq", *(["generated-data"] if facts.miniatures else [])],

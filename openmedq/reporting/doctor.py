@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 import socket
@@ -68,9 +67,6 @@ def examine(params: Params) -> Iterator[Check]:
     yield _check_disk(params)
     yield from _check_credentials(params, cards)
     yield from _check_ports()
-    for variable, what in (("MLFLOW_TRACKING_URI", "MLflow"), ("PREFECT_API_URL", "Prefect")):
-        if os.environ.get(variable):
-            yield Check(variable, "ok", f"set: {what} uses that server")  # the address may contain a password
 
 
 def _judge(name: str, found: str, is_ok: bool, advice: str, state: str = "missing") -> Check:

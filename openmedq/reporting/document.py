@@ -5,7 +5,7 @@ are formatted here. `inline` markup of texts is that of Markdown: `code` and **s
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from markupsafe import Markup
@@ -118,7 +118,6 @@ class Document:
     notice: str  # "" if there is nothing to warn of
     headlines: Sequence[Headline]
     sections: Sequence[Section]
-    definitions: Sequence[str] = field(default_factory=tuple)  # of the scores, at the end
 
     def find(self, kind: type[B]) -> list[B]:
         """All blocks of a kind."""

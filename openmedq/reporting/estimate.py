@@ -1,9 +1,8 @@
 """Command `estimate`: parameters, memory, FLOPs and hours of a training, without weights and without a GPU."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,6 @@ from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, read_index
 
 GIB = 2**30
-MEASURED_MFU, AIMED_MFU = 0.20, 0.36  # of one H100: measured with samples in memory; aim
 NUM_ENCODED = 300  # rows that are tokenized to find the characters of a token
 CHARS_OF_TOKEN = 4.0  # without a tokenizer
 TEXT_TOKENS = {  # of a sample, prompt and answer: assumed where no index states the lengths
@@ -63,42 +61,31 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Fit:
-    """A training on one GPU."""
+    """A training on one GPU, with the settings as they are."""
 
-    name: str
-    peak_tflops: float
-    memory_gib: float
-    is_fitting: bool  # with the settings as they are
+    gpu: Gpu
+    is_fitting: bool
     max_micro_batch: int  # 0: not even one sample
-    max_micro_batch_checkpointed: int
-    hours: Mapping[str, float]  # by MFU
+    hours: float
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The whole estimate."""
 
-    precision: str
+    settings: Train
     micro_batch_size: int
-    max_tokens: int
-    activation_checkpointing: bool
     parts: Sequence[Part]
     memory: Memory
-    memory_checkpointed: Memory
     epoch: Epoch
     num_epochs: float  # less than train.num_epochs if train.max_steps ends it
     num_updates: int
-    tokens: float  # of all epochs
     flops: Mapping[str, float]  # of the whole training, by part
     fits: Sequence[Fit]
 
-    def as_json(self) -> str:
-        """Return the numbers, in bytes, tokens, FLOPs and hours, as one JSON object."""
-        return json.dumps({"convention": "4N a token for frozen weights, 6N for trained ones", **asdict(self)})
 
-
-def estimate(params: Params, mfus: Sequence[float], *, has_index: bool) -> Estimate:
-    """Estimate the training of `params`; the rows are those of the index, or the published ones.
+def estimate(params: Params, mfu: float, *, has_index: bool) -> Estimate:
+    """Estimate the training of `params` at an MFU; the rows are those of the index, or the published ones.
 
     Raises:
         ModelError: the sizes of the language model are unknown, or its tokenizer can't be loaded.
@@ -110,60 +97,40 @@ def estimate(params: Params, mfus: Sequence[float], *, has_index: bool) -> Estim
     if not epoch.samples:
         raise ValidationError(f"{INDEX if has_index else paths.CATALOGUE}: no training rows to estimate")
     model = sizes.build(settings)
-    images, texts = (
-        epoch.images / epoch.tokens,
-        1 - epoch.images * encoders.count_patches(settings.vision) / epoch.tokens,
-    )
+    images = epoch.images / epoch.tokens
+    texts = 1 - images * encoders.count_patches(settings.vision)
 
-    def measure(micro: int, *, is_checkpointed: bool) -> Memory:
+    def measure(micro: int) -> Memory:
         """Learned positions, which need logits, are at most all positions without image slots."""
-        tokens = micro * settings.max_tokens
+        tokens, is_checkpointed = micro * settings.max_tokens, settings.activation_checkpointing
         return sizes.find_memory(
             model, settings, tokens, tokens * images, tokens * texts, is_checkpointed=is_checkpointed
         )
 
-    def most(gpu: Gpu, *, is_checkpointed: bool) -> int:
-        memory = measure(1, is_checkpointed=is_checkpointed)
+    def most(gpu: Gpu) -> int:
+        memory = measure(1)
         return max(0, (gpu.memory_bytes - memory.fixed) // (memory.total - memory.fixed))
 
     if settings.micro_batch_size == "auto":
-        micro = min(settings.batch_size, max(1, most(GPUS[1], is_checkpointed=settings.activation_checkpointing)))
+        micro = min(settings.batch_size, max(1, most(GPUS[1])))
     else:
         micro = settings.micro_batch_size
-    memories = [measure(micro, is_checkpointed=is_checkpointed) for is_checkpointed in (False, True)]
+    memory = measure(micro)
     num_updates = math.ceil(epoch.samples * settings.num_epochs / settings.batch_size)
     num_updates = max(1, min(num_updates, settings.max_steps or num_updates))
     num_epochs = num_updates * settings.batch_size / epoch.samples
     length = epoch.tokens / epoch.samples
     flops = sizes.count_flops(model, settings, epoch.tokens * num_epochs, epoch.images * num_epochs, length)
-    seconds = {gpu.name: sum(flops.values()) / (gpu.peaks[settings.precision] * 1e12) for gpu in GPUS}  # at an MFU of 1
     fits = [
         Fit(
-            name=gpu.name,
-            peak_tflops=gpu.peaks[settings.precision],
-            memory_gib=gpu.memory_bytes / GIB,
-            is_fitting=memories[settings.activation_checkpointing].total <= gpu.memory_bytes,
-            max_micro_batch=most(gpu, is_checkpointed=False),
-            max_micro_batch_checkpointed=most(gpu, is_checkpointed=True),
-            hours={f"{mfu:.0%}": seconds[gpu.name] / mfu / 3600 for mfu in mfus},
+            gpu,
+            is_fitting=memory.total <= gpu.memory_bytes,
+            max_micro_batch=most(gpu),
+            hours=sum(flops.values()) / (gpu.peaks[settings.precision] * 1e12 * mfu * 3600),
         )
         for gpu in GPUS
     ]
-    return Estimate(
-        precision=settings.precision,
-        micro_batch_size=micro,
-        max_tokens=settings.max_tokens,
-        activation_checkpointing=settings.activation_checkpointing,
-        parts=sizes.list_parts(model),
-        memory=memories[0],
-        memory_checkpointed=memories[1],
-        epoch=epoch,
-        num_epochs=num_epochs,
-        num_updates=num_updates,
-        tokens=epoch.tokens * num_epochs,
-        flops=flops,
-        fits=fits,
-    )
+    return Estimate(settings, micro, sizes.list_parts(model), memory, epoch, num_epochs, num_updates, flops, fits)
 
 
 def read_epoch(settings: Train) -> Epoch:

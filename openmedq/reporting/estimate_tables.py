@@ -1,4 +1,4 @@
-"""Command `estimate`: parameters, memory, data, FLOPs and times of a training, as tables or as JSON."""
+"""Command `estimate`: tables of parameters, memory, data, FLOPs and times of a training."""
 
 from rich.console import Console
 from rich.table import Table
@@ -7,7 +7,7 @@ from rich.text import Text
 from openmedq import config, paths
 from openmedq.errors import ParamsError
 from openmedq.evaluation.terminal import make_table
-from openmedq.reporting.estimate import AIMED_MFU, GIB, MEASURED_MFU, Estimate, estimate
+from openmedq.reporting.estimate import GIB, Estimate, estimate
 from openmedq.storage.tables import INDEX
 
 MIB = 2**20
@@ -19,37 +19,35 @@ CONVENTION = (
 LIMITS = (
     "Memory of one GPU, without torch.compile and Liger's kernels; all positions that are not image slots count as "
     "learned. What a contrastive loss adds, a pass over the answers, is not counted. Times are of training alone, on "
-    "one GPU, with dense peaks as NVIDIA states them. An MFU of 20 % was measured on an H100; 36 % is the aim."
+    "one GPU, with dense peaks as NVIDIA states them. An MFU of 20 % was measured on an H100."
 )
 
 
-def run(profile: str | None, mfu: float | None, json: bool) -> None:
+def run(profile: str | None, mfu: float) -> None:
     """Print what a training needs: of params.yaml and the index, or of a profile and the published datasets.
 
     Raises:
         ModelError: the sizes of the language model are unknown.
         ParamsError: `mfu` is not a percentage, or the profile does not exist.
     """
-    if mfu is not None and not 0 < mfu <= 100:
+    if not 0 < mfu <= 100:
         raise ParamsError(f"--mfu: {mfu:g} is not a percentage above 0 and at most 100")
     params = config.profile(paths.CONF, profile) if profile else config.load(paths.PARAMS)
-    mfus = (MEASURED_MFU, AIMED_MFU) if mfu is None else (mfu / 100,)
-    found = estimate(params, mfus, has_index=profile is None and INDEX.exists())
-    if json:
-        Console().print_json(found.as_json())
-    else:
-        show(Console(), found, f"the profile `{profile}`" if profile else str(paths.PARAMS))
+    found = estimate(params, mfu / 100, has_index=profile is None and INDEX.exists())
+    _show(Console(), found, f"the profile `{profile}`" if profile else str(paths.PARAMS), mfu)
 
 
-def show(console: Console, estimate: Estimate, title: str) -> None:
+def _show(console: Console, estimate: Estimate, title: str, mfu: float) -> None:
     """Print four tables and the conventions behind them."""
     console.print(Text(f"Estimate of the training of {title}", style="bold"), end="\n\n")
-    micro = f"micro batch of {estimate.micro_batch_size} x {estimate.max_tokens} tokens in {estimate.precision}"
+    settings = estimate.settings
+    micro = f"micro batch of {estimate.micro_batch_size} x {settings.max_tokens} tokens in {settings.precision}"
+    micro += ", activation checkpointing" if settings.activation_checkpointing else ""
     for heading, table in (
         ("Parameters", _list_parts(estimate)),
         (f"Memory: {micro}", _list_memory(estimate)),
         (f"Data: {estimate.epoch.origin}", _list_work(estimate)),
-        (f"One GPU: largest micro batch, and time of {estimate.num_epochs:,.3g} epochs", _list_gpus(estimate)),
+        (f"One GPU: time of {estimate.num_epochs:,.3g} epochs at an MFU of {mfu:g} %", _list_gpus(estimate)),
     ):
         console.print(Text(heading, style="bold"))
         console.print(table)
@@ -70,15 +68,13 @@ def _list_parts(estimate: Estimate) -> Table:
 
 
 def _list_memory(estimate: Estimate) -> Table:
-    titles = ["activations\nkept", "activation\ncheckpointing"]
-    titles[estimate.activation_checkpointing] += "\n(as set)"
-    both = (estimate.memory, estimate.memory_checkpointed)
-    unit, size = ("GiB", GIB) if both[0].total >= GIB else ("MiB", MIB)
-    table = make_table("", unit, *titles)
+    memory = estimate.memory
+    unit, size = ("GiB", GIB) if memory.total >= GIB else ("MiB", MIB)
+    table = make_table("", "part", unit)
     for name in ("weights", "gradients", "optimizer", "activations", "logits"):
-        table.add_row(name, *(f"{getattr(memory, name) / size:,.1f}" for memory in both))
+        table.add_row(name, f"{getattr(memory, name) / size:,.1f}")
     table.add_section()
-    table.add_row("peak", *(f"{memory.total / size:,.1f}" for memory in both), style="bold")
+    table.add_row("peak", f"{memory.total / size:,.1f}", style="bold")
     return table
 
 
@@ -97,15 +93,14 @@ def _list_work(estimate: Estimate) -> Table:
 
 
 def _list_gpus(estimate: Estimate) -> Table:
-    mfus = list(estimate.fits[0].hours)
-    columns = (f"{estimate.precision}\nTFLOP/s", "usable\nGiB", "as\nset", "kept", "check-\npointing")
-    table = make_table("", "GPU", *columns, *(f"at {mfu}\nMFU" for mfu in mfus))
+    precision = estimate.settings.precision
+    columns = (f"{precision}\nTFLOP/s", "usable\nGiB", "as\nset", "largest\nmicro batch", "time")
+    table = make_table("", "GPU", *columns)
     for fit in estimate.fits:
         as_set = Text("fits", style="green") if fit.is_fitting else Text("too large", style="bold red")
-        micro = (fit.max_micro_batch, fit.max_micro_batch_checkpointed)
-        times = (_format_hours(fit.hours[mfu]) if max(micro) else "-" for mfu in mfus)
-        cells = (f"{number:,}" if number else "none" for number in micro)
-        table.add_row(fit.name, f"{fit.peak_tflops:g}", f"{fit.memory_gib:g}", as_set, *cells, *times)
+        time = _format_hours(fit.hours) if fit.max_micro_batch else "-"
+        sizes = (f"{fit.gpu.peaks[precision]:g}", f"{fit.gpu.memory_bytes / GIB:g}")
+        table.add_row(fit.gpu.name, *sizes, as_set, f"{fit.max_micro_batch:,}" if fit.max_micro_batch else "none", time)
     return table
 
 

@@ -1,7 +1,6 @@
 """Pick the predictions and pairs of rows that the report and the demo show, with their images: of open sources only."""
 
 import base64
-import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,10 +74,7 @@ class Pair:
     @property
     def overruling(self) -> str:
         """The line of `deduplicate.overrides` that overrules the decision."""
-        buffer = io.StringIO()
-        decision = "copy" if self.is_kept else "different"
-        csv.writer(buffer, lineterminator="").writerow([self.training.id, self.evaluation.id, decision])
-        return buffer.getvalue()
+        return f"{self.training.id},{self.evaluation.id},{'copy' if self.is_kept else 'different'}"
 
 
 def read_examples(titles: Mapping[str, str], most: int) -> list[Example]:

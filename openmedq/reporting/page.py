@@ -12,7 +12,7 @@ from openmedq.reporting.document import Block, Document, Examples, Figure, Headl
 from openmedq.reporting.examples import Example, Pair, Shown
 from openmedq.reporting.published import ENCODERS, NUM_SOURCES
 from openmedq.reporting.results import Results
-from openmedq.reporting.sections import answers, contamination, data, probes, training, transfer
+from openmedq.reporting.sections import answers, contamination, cost, data, probes, transfer
 from openmedq.schema import Role
 
 
@@ -45,11 +45,8 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("zero-shot", "Zero-shot classification", probes.show_zero_shot(results)),
         ("examples", "Predictions", _show_examples(examples)),
         ("waterfall", "From the published files to the mix", data.show_waterfall(results)),
-        ("validation", "Data validation", data.show_validation(results)),
-        ("training", "Training", training.show_training(results)),
-        ("cost", "Cost", training.show_cost(results)),
+        ("cost", "Cost", cost.show_cost(results)),
         ("missing", "What was not run", data.show_missing(results)),
-        ("datasets", "Datasets and their terms", data.show_datasets(results)),
     )
     composed = [Section(name, title, list(blocks)) for name, title, blocks in sections]
     origins = [each.origin for each in results.sources if each.is_present]
@@ -63,7 +60,6 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         notice=_warn_of_miniatures(results),
         headlines=[*_answer_headlines(results), *_transfer_headlines(results)],
         sections=[section for section in composed if section.blocks],
-        definitions=list(_define_scores(results)),
     )
 
 
@@ -81,7 +77,7 @@ def render_markdown(document: Document) -> str:
 def render_description(document: Document) -> str:
     """Render the head of the report for MLflow, which shows the first line alone until a person expands it."""
     scores = [f"{each.title} **{each.value.text}** ({each.value.note or 'no interval'})" for each in document.headlines]
-    _title, _, text = render_markdown(replace(document, sections=(), definitions=())).partition("\n")
+    _title, _, text = render_markdown(replace(document, sections=())).partition("\n")
     return f"{' · '.join(scores)}\n\n{text.strip()}\n".lstrip()
 
 
@@ -147,25 +143,6 @@ def _transfer_headlines(results: Results) -> Iterator[Headline]:
         ours, *others = results.encoders
         notes = [f"{ENCODERS.get(encoder, encoder)} {scores[encoder][metric['name']]:.3f}" for encoder in others]
         yield Headline(f"{metric['title']}, {title}", score(scores[ours], metric["name"], 3), notes)
-
-
-def _define_scores(results: Results) -> Iterator[str]:
-    confidence = results.evaluation.get("all", {}).get("confidence")
-    share = f" that contain {100 * confidence:g} % of the resamples" if confidence else ""
-    yield (
-        "**BLEU-1** is computed over the corpus, in percent, with one reference and without smoothing, on the tokens "
-        "of NLTK’s `word_tokenize` in lower case; **sentence BLEU-1** is the mean of each row’s own."
-    )
-    yield (
-        "**Exact match** and **token F1** are in percent, after the normalization of the VQA challenge, and take the "
-        "best of the accepted answers. **ROUGE-L** is the F-measure of `rouge_score` without stemming."
-    )
-    yield (
-        "**Open recall** and **closed accuracy** are LLaVA-Med’s: the share of the reference’s tokens in the answer, "
-        "of open questions, and the share of closed questions whose answer contains the reference."
-    )
-    yield f"**Intervals** are percentile bootstrap intervals{share}; images are drawn with all their questions."
-    yield "`data/evaluation/predictions.parquet` holds every answer with its published record."
 
 
 def _render_inline(text: str) -> Markup:

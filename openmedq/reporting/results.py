@@ -1,6 +1,5 @@
-"""Read the outputs of the stages: counts, waterfall, verdict, losses, scores; None or empty if a file is missing."""
+"""Read the outputs of the stages: counts, waterfall, scores; None or empty if a file is missing."""
 
-import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,14 +102,9 @@ class Results:
     """All outputs of a run."""
 
     datasets: tuple[DatasetResult, ...]
-    verdict: Tree | None
     training: Tree | None
-    losses: tuple[tuple[int, float], ...]  # (step, loss)
     evaluation: Tree  # metrics.json of evaluate and of transfer, empty before they have run
     transfer: Tree
-    contamination: Mapping[str, Mapping[str, int]] = field(
-        default_factory=dict
-    )  # source -> kind of copy in training -> evaluated rows
     generation: Mapping[str, int] = field(default_factory=dict)  # num_tokens, num_cut (prompts), num_unended (answers)
     timings: Mapping[str, Timing] = field(default_factory=dict)  # by node, such as transfer-ours
     languages: tuple[str, ...] = ("en",)  # of the rows, as two letters
@@ -187,13 +181,11 @@ def read_results() -> Results:
     params = config.load(paths.PARAMS) if paths.PARAMS.exists() else None
     return Results(
         datasets=read_datasets(),
-        verdict=_read_json(paths.VALIDATION / "verdict.json"),
         training=_read_json(paths.TRAINING / "metrics.json"),
-        losses=_read_losses(paths.TRAINING / "loss.csv"),
         evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
         transfer=_read_transfer(params),
         shared=list(read_shared()) if SHARED.exists() else None,
-        **_read_predictions(paths.EVALUATION / "predictions.parquet"),
+        generation=_read_generation(paths.EVALUATION / "predictions.parquet"),
         timings=dict(_read_timings()),
         languages=params.normalize.languages if params else ("en",),
     )
@@ -237,21 +229,15 @@ def _read_transfer(params: Params | None) -> Tree:
     return merged
 
 
-def _read_predictions(path: Path) -> dict[str, Any]:
+def _read_generation(path: Path) -> dict[str, int]:
     """Counts of predictions.parquet."""
     if not path.exists():
         return {}
     with open_parquet(path, prediction_schema()) as file, damage_as_stale(path):
-        rows = file.read(["source", "contamination", "num_tokens", "is_cut", "stop"])
-    found: dict[str, dict[str, int]] = {}
-    copies = rows.filter(pc.is_valid(rows["contamination"]))
-    counts = copies.group_by(["source", "contamination"], use_threads=False).aggregate([([], "count_all")])
-    for row in counts.to_pylist():
-        found.setdefault(row["source"], {})[row["contamination"]] = row["count_all"]
+        rows = file.read(["num_tokens", "is_cut", "stop"])
     is_unended = pc.equal(rows["stop"], "length")
     counted = {"num_tokens": rows["num_tokens"], "num_cut": rows["is_cut"], "num_unended": is_unended}
-    generation = {name: pc.sum(column).as_py() or 0 for name, column in counted.items()}
-    return {"contamination": found, "generation": generation}
+    return {name: pc.sum(column).as_py() or 0 for name, column in counted.items()}
 
 
 def _read_timings() -> Iterator[tuple[str, Timing]]:
@@ -264,10 +250,3 @@ def _read_timings() -> Iterator[tuple[str, Timing]]:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
-
-
-def _read_losses(path: Path) -> tuple[tuple[int, float], ...]:
-    if not path.exists():
-        return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple((int(row["step"]), float(row["loss"])) for row in csv.DictReader(file))

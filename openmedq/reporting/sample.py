@@ -1,22 +1,18 @@
-"""Command `show`: one record in the terminal and as a page, with its images, its loss mask and what became of it.
+"""Command `show`: one record with its loss mask and what became of it, and files of its images.
 
-A record of a credentialed dataset is shown in a terminal only: a page, or redirected output, is easily passed on.
+A record of a credentialed dataset is shown in a terminal only: a file, or redirected output, is easily passed on.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import PIL.Image
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
@@ -30,17 +26,16 @@ from openmedq.datasets.licences import refuse
 from openmedq.errors import ModelError, SourceError, StaleError, printable
 from openmedq.model import encoders, tokenizer
 from openmedq.model.prompt import IGNORED, IMAGE_TOKEN, Encoded, encode
-from openmedq.reporting.page import make_environment
 from openmedq.schema import INDEX_SCHEMA, REJECTED_SCHEMA, Role, Sample
-from openmedq.storage.publish import replace_text
 from openmedq.storage.shards import REJECTED, ShardStore
 from openmedq.storage.tables import INDEX, VERDICT_TABLE, read_index, read_table, read_verdicts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FOLDER = Path("data/show")  # <dataset>/<record>.html
-MAX_NAME_CHARS = 200  # of a page
+FOLDER = Path("data/show")  # <dataset>/<record>-<number>.jpg or .png
+MAX_NAME_CHARS = 200  # of a file
+PNG = b"\x89PNG"  # the first bytes; the other stored images are JPEG
 STYLES = {"image": "cyan", "prompt": "bright_black", "learned": "bold green"}
 
 
@@ -56,29 +51,10 @@ class Record:
     facts: tuple[tuple[str, str], ...] = ()  # name and value
 
 
-@dataclass(frozen=True)
-class Run:
-    """Neighboring tokens of one kind."""
-
-    kind: str  # image, prompt or learned
-    tokens: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Mask:
-    """The tokens that training reads, and which of them it learns."""
-
-    runs: tuple[Run, ...]
-    num_tokens: int
-    num_learned: int
-    num_cut: int
-
-
 def run(name: str) -> None:
-    """Print the record `name`, `<dataset>/<record>`, and write its page, unless the dataset is credentialed.
+    """Print the record `name`, `<dataset>/<record>`, and write its images, unless the dataset is credentialed.
 
     Raises:
-        ModelError: the tokenizer can't be loaded.
         SourceError: there is no such record, or it may not be written to redirected output.
         StaleError: an output of a stage is missing or damaged.
     """
@@ -86,20 +62,20 @@ def run(name: str) -> None:
     record = find(name, params)
     if record.card.is_credentialed and not sys.stdout.isatty():
         raise SourceError(f"{record.card.id}: credentialed: its records are shown in a terminal only")
-    mask = reason = None
-    if record.sample is not None:
-        mask, reason = _mask(record.sample, params.train)
-    show(console, record, mask, reason)
+    _show_facts(console, record)
     if record.sample is None:
         return
+    _show_mask(console, record.sample, params.train)
     if record.card.is_credentialed:
-        _print(console, "No page is written: the dataset is credentialed, and a page is easily passed on.", "yellow")
-    else:
-        file_name = re.sub(r"[^\w.-]+", "_", name.partition("/")[2])[:MAX_NAME_CHARS]
-        path = FOLDER / record.card.id / f"{file_name}.html"
+        _print(console, "No image is written: the dataset is credentialed.", "yellow")
+        return
+    stem = re.sub(r"[^\w.-]+", "_", name.partition("/")[2])[:MAX_NAME_CHARS]
+    for number, image in enumerate(record.sample.images, start=1):
+        data = image.data or b""
+        path = FOLDER / record.card.id / f"{stem}-{number}.{'png' if data.startswith(PNG) else 'jpg'}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, render(record, mask, reason))
-        _print(console, f"With images: {path}", "bold")
+        path.write_bytes(data)
+        _print(console, f"Image: {path}", "bold")
 
 
 def find(name: str, params: Params) -> Record:
@@ -174,43 +150,7 @@ def _describe(name: str, card: Card, outcome: str, sample: Sample, *, is_in_mix:
     return Record(name, card, outcome, is_in_mix, sample, tuple((key, value) for key, value in facts.items() if value))
 
 
-def _mask(sample: Sample, settings: Train) -> tuple[Mask | None, str | None]:
-    """Encode the sample as training does; None and the reason if that is not possible yet."""
-    found = tokenizer.find(settings.language)
-    if found is None:
-        return None, f"No tokens: the tokenizer is trained with the model; run `dvc repro train` ({paths.MODEL})"
-    patches = encoders.count_patches(settings.vision)
-    try:
-        encoded = encode(sample, found, patches, settings.max_tokens)
-    except ModelError as error:
-        return None, str(error)
-    num_learned = int((encoded.labels != IGNORED).sum())
-    return Mask(tuple(split(encoded, found, patches)), len(encoded.ids), num_learned, encoded.num_cut), None
-
-
-def split(encoded: Encoded, tokenizer: PreTrainedTokenizerBase, num_patches: int) -> Iterator[Run]:
-    """Yield runs of tokens of one kind; an image's slots are one run with one token."""
-    slot = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-    ids, labels = encoded.ids.tolist(), encoded.labels.tolist()
-    for is_image, own in groupby(range(len(ids)), key=lambda place: ids[place] == slot):
-        places = list(own)
-        if is_image:
-            yield from [Run("image", (f"{num_patches} x {IMAGE_TOKEN}",))] * (len(places) // num_patches)
-            continue
-        tokens: list[tuple[str, str]] = []  # kind and text
-        shown = ""
-        for place in places:
-            text = tokenizer.decode(ids[places[0] : place + 1], clean_up_tokenization_spaces=False)
-            if text.endswith("\ufffd") and place != places[-1]:  # a part of a character
-                continue
-            tokens.append(("prompt" if labels[place] == IGNORED else "learned", text[len(shown) :]))
-            shown = text
-        for kind, run in groupby(tokens, key=itemgetter(0)):
-            yield Run(kind, tuple(text for _, text in run))
-
-
-def show(console: Console, record: Record, mask: Mask | None, reason: str | None) -> None:
-    """Print outcome, facts and loss mask."""
+def _show_facts(console: Console, record: Record) -> None:
     _print(console, record.id, "bold")
     _print(console, record.outcome, "green" if record.is_in_mix else "yellow")
     grid = Table.grid(padding=(0, 2))
@@ -219,38 +159,47 @@ def show(console: Console, record: Record, mask: Mask | None, reason: str | None
     for name, value in record.facts:
         grid.add_row(Text(name, style="bright_black"), Text(printable(value)))
     console.print(grid)
-    if mask is None:
-        turns = record.sample.turns if record.sample else ()
-        lines = [f"{turn.question}\n{turn.answer}".strip() for turn in turns]
-        _print(console, "\n".join(["", *lines, *filter(None, [reason])]))
-        return
     console.print()
+
+
+def _show_mask(console: Console, sample: Sample, settings: Train) -> None:
+    """Print the sample as training reads it; its texts and the reason if it can't be encoded yet."""
+    patches = encoders.count_patches(settings.vision)
+    try:
+        found = tokenizer.find(settings.language)
+        if found is None:
+            raise ModelError(f"{paths.MODEL}: no tokenizer yet; run `dvc repro train`")
+        encoded = encode(sample, found, patches, settings.max_tokens)
+    except ModelError as error:
+        lines = [f"{turn.question}\n{turn.answer}".strip() for turn in sample.turns]
+        _print(console, "\n".join([*lines, str(error)]))
+        return
     text = Text()
-    for run in mask.runs:
-        marks = {"image": ("[", "]"), "learned": ("⟦", "⟧")}.get(run.kind, ("", ""))
-        text.append(printable("".join(run.tokens)).join(marks), STYLES[run.kind])
+    for kind, part in split(encoded, found, patches):
+        marks = {"image": ("[", "]"), "learned": ("⟦", "⟧")}.get(kind, ("", ""))
+        text.append(printable(part).join(marks), STYLES[kind])
     console.print(text)
-    _print(console, f"\n{describe(mask)}", "bright_black")
+    num_learned = int((encoded.labels != IGNORED).sum())
+    cut = f"{encoded.num_cut:,} more were cut" if encoded.num_cut else "none cut"
+    _print(console, f"\n{len(encoded.ids):,} tokens, {num_learned:,} learned (in ⟦⟧), {cut}", "bright_black")
 
 
-def describe(mask: Mask) -> str:
-    """`235 tokens, 5 learned (in ⟦⟧), none cut`."""
-    cut = f"{mask.num_cut:,} more were cut" if mask.num_cut else "none cut"
-    return f"{mask.num_tokens:,} tokens, {mask.num_learned:,} learned (in ⟦⟧), {cut}"
-
-
-def render(record: Record, mask: Mask | None, reason: str | None) -> str:
-    """Render the record as one self-contained page."""
-    images = [_embed(image.image_id, image.data) for image in record.sample.images] if record.sample else []
-    template = make_environment().get_template("sample.html.j2")
-    return template.render(record=record, mask=mask, reason=reason, images=images)
-
-
-def _embed(name: str, data: bytes | None) -> dict[str, Any]:
-    with PIL.Image.open(io.BytesIO(data or b"")) as opened:
-        width, height, kind = opened.width, opened.height, f"image/{(opened.format or '').lower()}"
-    uri = f"data:{kind};base64,{base64.b64encode(data or b'').decode()}"
-    return {"name": name, "uri": uri, "width": width, "height": height}
+def split(encoded: Encoded, tokenizer: PreTrainedTokenizerBase, num_patches: int) -> Iterator[tuple[str, str]]:
+    """Yield kind (image, prompt or learned) and text of neighboring tokens of one kind, and one pair for each image."""
+    slot = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    ids = encoded.ids.tolist()
+    kinds = ["prompt" if label == IGNORED else "learned" for label in encoded.labels.tolist()]
+    for is_image, own in groupby(range(len(ids)), key=lambda place: ids[place] == slot):
+        places = list(own)
+        if is_image:
+            yield from [("image", f"{num_patches} x {IMAGE_TOKEN}")] * (len(places) // num_patches)
+            continue
+        shown = ""
+        for kind, run in groupby(places, key=kinds.__getitem__):
+            # From the first token on: a tokenizer may decode the start of a text without its space.
+            text = tokenizer.decode(ids[places[0] : list(run)[-1] + 1], clean_up_tokenization_spaces=False)
+            yield kind, text[len(shown) :]
+            shown = text
 
 
 def _print(console: Console, text: str, style: str = "") -> None:

@@ -14,7 +14,7 @@ from openmedq.reporting.results import EXCLUDED, DatasetResult, Results, Tree, r
 from openmedq.schema import Role
 
 WHERE_NEXT = (
-    ("the report", str(paths.REPORT / "index.html"), "scores, examples, licences"),
+    ("the report", str(paths.REPORT / "index.html"), "scores, examples, what was not run"),
     ("the demo", "python -m openmedq demo", "ask the model, on this machine"),
     ("MLflow, Prefect", "make ui", "runs and flows, on this machine"),
     ("data validation", str(paths.DATA_DOCS / "index.html"), "each expectation and its result"),

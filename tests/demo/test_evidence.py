@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 
 from openmedq.demo import evidence
-from openmedq.demo.evidence import TrainingRows, standardize
+from openmedq.demo.evidence import TrainingRows
 from openmedq.reporting.results import read_results
 from openmedq.storage.tables import read_index
 from tests.curate.corpus import picture
@@ -62,10 +61,3 @@ def test_the_number_of_rows_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_open_rows_there_is_no_neighbor() -> None:
     rows = TrainingRows([])
     assert rows.find_questions("where", 3) == rows.find_images([bytes(1024)], 3) == []
-
-
-def test_thumbnails_are_compared_by_their_correlation() -> None:
-    draw = np.random.default_rng(0)
-    pixels = draw.integers(0, 256, (3, 1024), np.uint8)
-    ours = standardize([each.tobytes() for each in pixels])
-    np.testing.assert_allclose(ours @ ours.T, np.corrcoef(pixels), atol=1e-5)

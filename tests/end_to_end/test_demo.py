@@ -1,17 +1,15 @@
-"""The demo's page: answers are those of the evaluation, and only open records are shown."""
+"""The demo's page: answers are those of the evaluation."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import streamlit as st
-import yaml
 from markupsafe import escape
 from streamlit.testing.v1 import AppTest
 
-from openmedq import demo, paths
+from openmedq import demo
 from openmedq.evaluation.evaluate import PREDICTIONS
 
 from .conftest import SOURCES, Project
@@ -36,10 +34,6 @@ def _cards(page: AppTest) -> list[Any]:
     return [button for button in page.button if (button.key or "").startswith("card ")]
 
 
-def _ids(page: AppTest) -> list[str]:
-    return [card.key.removeprefix("card ") for card in _cards(page)]
-
-
 def _html(page: AppTest) -> str:
     return "".join(each.proto.body for each in page.get("html"))
 
@@ -56,15 +50,3 @@ def test_answers_are_those_of_the_evaluation(page: AppTest, project: Project) ->
         html = _html(_run(page))
         for name, text in (("With(?:out an| the) image", row["answer"] or "(empty)"), ("Reference", row["reference"])):
             assert re.search(rf'<th scope="row">{name}</th><td>{re.escape(str(escape(text)))}</td>', html), name
-
-
-def test_records_of_credentialed_datasets_are_not_listed(
-    page: AppTest, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert any(row_id.startswith("vqa_rad/") for row_id in _ids(page))
-    catalogue = yaml.safe_load((project.root / paths.CATALOGUE).read_text(encoding="utf-8"))
-    catalogue["datasets"]["vqa_rad"]["access"] = "credentialed"
-    (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(catalogue), encoding="utf-8")
-    monkeypatch.setattr(paths, "CATALOGUE", tmp_path / "catalogue.yaml")
-    st.cache_data.clear()
-    assert not any(row_id.startswith("vqa_rad/") for row_id in _ids(_run(page)))

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from openmedq.datasets.card import Access, Dataset, File
 from openmedq.fetch import needs, planning
-from openmedq.reporting import listing
 from tests.curate.corpus import make_params
 from tests.stages import toyset
 
@@ -95,34 +94,6 @@ def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found is has_room
         assert ("3.0 GB needed" in text, "NOT enough" in text) == (True, not has_room)
         assert ("download.fetch is false" in text) is not has_room
-
-
-def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tell(sets: dict[str, Dataset], *, fetch: bool = False) -> str:
-        text = io.StringIO()
-        params = make_params(download={"mirror": "supplied", "fetch": fetch})
-        listing.show(Console(file=text, width=120), sets, params)
-        return " ".join(text.getvalue().split())
-
-    text = tell(make_sets(advice="Its host is slow."))
-    assert "toy_set open 1.5 GB - - not run" in text
-    assert "licence: CC0-1.0; rows as published: train 4, test 2" in text
-    assert (
-        "missing: 3 of 3 files (questions.json, pictures.zip, licence.txt): `dvc repro` downloads them once "
-        "download.fetch is true (Its host is slow.); or put them into a folder toy_set of download.mirror" in text
-    )
-    monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
-    Path("netrc").write_text("machine example.org login a password b")
-    guarded = tell(make_sets(access=Access.CREDENTIALED), fetch=True)
-    assert "`dvc repro` downloads them once download.require lists it: DVC tracks params" in guarded
-    assert "it cannot be downloaded by a program: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
-    lie("questions.json", 2_000_000)
-    assert "missing: 2 of 3 files" in tell(make_sets())
-    for file in FILES:
-        lie(file.path, 1)
-    assert "present: data/raw/toy_set/files" in tell(make_sets())
-    lie("questions.json", 1, Path("supplied/toy_set"))
-    assert "present: supplied/toy_set" in tell(make_sets())
 
 
 def test_what_the_mirror_holds_is_taken_from_there() -> None:

@@ -1,7 +1,6 @@
 from importlib import import_module
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from prefect import Flow
@@ -45,27 +44,15 @@ def test_a_server_that_does_not_answer_is_one_line(start, monkeypatch, capsys):
     assert line.count("\n") == 1
 
 
-def test_a_temporary_server_without_a_folder_is_one_line(capsys):
-    with temporary_settings({PREFECT_HOME: "/proc/none"}, restore_defaults={PREFECT_API_URL}):
-        assert walk.run_by_hand(build, []) == 1
-    assert capsys.readouterr().err.endswith(
-        "/proc/none: No such file or directory; set PREFECT_HOME to a writable folder\n"
-    )
-
-
 @pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (RuntimeError("Timed out while attempting to connect.\nlong output"), "Timed out while attempting to connect"),
-        (httpx.ReadTimeout(""), "ReadTimeout"),
-    ],
+    ("home", "reason"), [("home", "RuntimeError"), ("/proc/none", "[Errno 2] No such file or directory: '/proc/none'")]
 )
-def test_a_temporary_server_that_does_not_start_is_one_line(error, reason, tmp_path, monkeypatch, capsys):
+def test_a_temporary_server_that_does_not_start_is_one_line(home, reason, tmp_path, monkeypatch, capsys):
     def start(**_):
-        raise error
+        raise RuntimeError
 
     monkeypatch.setattr(walk, "get_client", start)
-    with temporary_settings({PREFECT_HOME: str(tmp_path)}, restore_defaults={PREFECT_API_URL}):
+    with temporary_settings({PREFECT_HOME: str(tmp_path / home)}, restore_defaults={PREFECT_API_URL}):
         assert walk.run_by_hand(build, []) == 1
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: Prefect's temporary server: {reason}; run the command again, or start")

@@ -7,7 +7,6 @@ from urllib.request import proxy_bypass
 import pytest
 
 from flows import ui
-from flows.__main__ import pipeline
 from flows.build import build
 from flows.walk import run_by_hand
 from openmedq.errors import OpenMedQError
@@ -49,7 +48,6 @@ def test_a_proxy_of_the_environment_is_not_used_for_loopback(monkeypatch):
     [
         (ui.main, ["--mlflow-port", "65536"], "flows.ui"),
         (partial(run_by_hand, build), ["--max-workers", "0"], "flows.build"),
-        (partial(run_by_hand, pipeline), ["--worker", "1"], "flows"),
     ],
 )
 def test_a_wrong_argument_is_one_line(main, arguments, program, capsys):

@@ -53,7 +53,7 @@ def build(base: str | None, precision: str = "fp32", **vision: Any) -> tuple[Pef
     return model.eval(), processor
 
 
-NO_RESULTS = Results((), None, None, (), {}, {})
+NO_RESULTS = Results((), None, {}, {})
 
 
 def read(folder: Path) -> dict[str, Tensor]:

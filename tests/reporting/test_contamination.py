@@ -1,4 +1,3 @@
-import csv
 import json
 from typing import Any
 
@@ -65,12 +64,6 @@ def test_the_line_overrules_the_decision() -> None:
     path.write_text("\n".join(["id_a,id_b,decision", *lines]), encoding="utf-8")
     deduplicate.run(make_params())
     assert [(each.training.id, each.is_kept) for each in read_pairs(TITLES, 4)] == [("open_vqa/other", False)]
-
-
-def test_an_id_with_a_comma_is_quoted() -> None:
-    pair = read_pairs(TITLES, 1)[0]
-    object.__setattr__(pair.training, "id", 'open_vqa/a,"b"')
-    assert next(csv.reader([pair.overruling])) == ['open_vqa/a,"b"', "open_vqa/8-Is", "copy"]
 
 
 def test_pairs_of_each_tier_and_outcome_in_turn_of_open_datasets_only() -> None:

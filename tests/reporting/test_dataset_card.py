@@ -1,6 +1,5 @@
 """The cards of an export: their parsers read them, and their numbers are those of the index, waterfall and verdicts."""
 
-import csv
 import hashlib
 import json
 from pathlib import Path
@@ -51,7 +50,7 @@ def test_the_hub_parses_the_front_matter() -> None:
             "data_files": [{"split": role, "path": f"data/{role}-*.parquet"} for role in ("train", "evaluation")],
         }
     ]
-    assert (data["license"], data["license_link"], data["language"]) == ("other", "licences.csv", ["en"])
+    assert (data["license"], data["license_link"], data["language"]) == ("other", "README.md", ["en"])
     assert data["size_categories"] == ["n<1K"] and data["task_categories"] == [
         "question-answering",
         "visual-question-answering",
@@ -82,12 +81,9 @@ def test_the_numbers_of_all_cards_are_those_of_the_index_and_the_waterfall() -> 
             assert _number(row[column]) == counts[key]
         assert _number(row["kept out"]) == counts["kept_out"]
         assert _number(row["in this export"]) == counts["mix"]
-    with (TARGET / "licences.csv").open() as file:
-        assert {(row["source"], row["role"], row["licence"]): int(row["rows"]) for row in csv.DictReader(file)} == {
-            ("own", "train", "CC-BY-4.0"): waterfall["own"]["mix"]["train"],
-            ("own", "evaluation", "CC-BY-4.0"): 1,
-            ("talks", "train", "house rules"): 2,
-        }
+    licences = {row["Source"]: row["Licences of the rows"] for row in sources}
+    num_own = waterfall["own"]["mix"]["train"] + 1
+    assert licences == {"Own": f"CC-BY-4.0: {num_own}", "talks": "house rules: 2", "all": ""}
     found = sum(each["found"] for each in waterfall.values())
     expected = (
         f"published 0, found {found}, read {sum(each['read'] for each in waterfall.values())}, without duplicates "
@@ -107,22 +103,20 @@ def test_the_numbers_of_all_cards_are_those_of_the_index_and_the_waterfall() -> 
 def test_contamination_is_that_of_the_verdicts() -> None:
     commands.export_mix(TARGET, "webdataset", sources=["own"])
     counts = _read_json(paths.VERDICTS / "contamination.json")["own"]
-    with (TARGET / "contamination.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert rows and {row["source"] for row in rows} == {"own"}
-    for row in rows:
-        expected = counts[row["evaluation_dataset"]][row["tier"]]
-        assert {key: int(row[key]) for key in expected} == expected
     *_, shared = _read_tables(DatasetCard.load(TARGET / "README.md").text)
-    assert [_number(row["In the mix"]) for row in shared] == [int(row["kept"]) for row in rows]
-    kept = sum(int(row["kept"]) for row in rows)
-    assert f", of which {kept} are in the mix; see `contamination.csv`." in (TARGET / "datasheet.md").read_text()
+    assert shared and {row["Source"] for row in shared} == {"own"}
+    for row in shared:
+        expected = counts[row["Evaluation dataset"]][row["They share"]]
+        assert _number(row["Training rows"]) == expected["training_rows"]
+        assert _number(row["In the mix"]) == expected["kept"]
+    kept = sum(_number(row["In the mix"]) for row in shared)
+    assert f", of which {kept} are in the mix; see `README.md`." in (TARGET / "datasheet.md").read_text()
 
 
 def test_private_data_are_counted_and_not_quoted() -> None:
     commands.export_mix(TARGET, "parquet")
     cards = [path.read_text() for path in TARGET.iterdir() if path.is_file() and path.name != ".export.json"]
-    assert len(cards) == 6
+    assert len(cards) == 4
     ids = [sample_id for sample_id, sample in _samples().items() if sample.source == "talks"]
     for text in cards:
         assert owndata.SECRET not in text and not any(sample_id in text for sample_id in ids) and "own/img" not in text

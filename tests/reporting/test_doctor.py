@@ -65,7 +65,6 @@ def test_credentials_are_found_and_not_shown(
     assert "PHYSIONET_USERNAME" in examine()["credentials for physionet.org"].advice
     monkeypatch.setenv("PHYSIONET_USERNAME", "ada")
     monkeypatch.setenv("PHYSIONET_PASSWORD", PASSWORD)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{PASSWORD}@127.0.0.1:9")
     assert examine()["credentials for physionet.org"].found == "found"
     assert main(["doctor"]) == 0
     assert PASSWORD not in capsys.readouterr().out

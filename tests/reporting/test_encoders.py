@@ -47,7 +47,7 @@ def make_results(origin: str = "mirror") -> Results:
         for name in (*BENCHMARKS, "medfmc_endo")
     }
     datasets = tuple(DatasetResult(card, origin, "present") for card in cards.values())
-    return Results(datasets, None, None, (), {}, tree)
+    return Results(datasets, None, {}, tree)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_without_predictions_and_without_benchmarks(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     tables = show(make_results())
     assert tables and not any("minus" in title for title in tables)
-    (block,) = show_transfer(Results((), None, None, (), {}, {}))
+    (block,) = show_transfer(Results((), None, {}, {}))
     assert isinstance(block, Text) and "No benchmark is among the files of this run." in block.text
 
 

@@ -27,7 +27,7 @@ def describe(*names: str, origin: str = "mirror", access: str = "open", **bases:
 def published(*names: str, origin: str = "mirror") -> Results:
     """A run of published datasets without scores."""
     datasets = tuple(DatasetResult(DATASETS[name].card, origin, "present") for name in names)
-    return Results(datasets, None, None, (), {}, {}, {}, {}, {}, ("en", "zh"))
+    return Results(datasets, None, {}, {}, languages=("en", "zh"))
 
 
 def render(*arguments: Any, **options: Any) -> ModelCard:

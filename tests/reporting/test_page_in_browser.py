@@ -70,13 +70,6 @@ def test_charts_and_images_are_drawn_and_nothing_is_fetched(page: str) -> None:
     assert [seen[name] for name in ("fetched", "blocked", "errors", "console")] == [[], [], [], []]
 
 
-def test_a_request_would_be_noticed(page: str) -> None:
-    seen = _open(page.replace("</body>", '<img src="http://127.0.0.1:9/one.png"></body>'), 1440)
-    assert seen["blocked"] == ["http://127.0.0.1:9/one.png"]
-    assert seen["drawn_images"] == seen["images"] - 1
-    assert seen["console"]
-
-
 def test_the_page_fits_the_window_and_follows_the_color_scheme(page: str) -> None:
     light = _open(page, 1440)
     dark = _open(page, 500, "--blink-settings=preferredColorScheme=0")

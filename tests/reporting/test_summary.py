@@ -2,7 +2,6 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,21 +9,8 @@ from rich.console import Console
 
 from openmedq import paths
 from openmedq.errors import StaleError
-from openmedq.evaluation.generate import Answer
 from openmedq.reporting import summary
-from openmedq.schema import Sample
-from tests.stages.results import call_miniatures, reply, write_learning, write_run, write_scores
-
-pytestmark = pytest.mark.usefixtures("empty_folder")
-
-
-@pytest.fixture
-def _finished(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(samples: Sequence[Sample]) -> Iterator[Answer]:
-        yield from (reply(sample.turns[-1].answer) for sample in samples)
-
-    write_scores(monkeypatch, answer)
-    write_learning()
+from tests.stages.results import call_miniatures, write_run
 
 
 def show(width: int = 80) -> str:
@@ -33,7 +19,7 @@ def show(width: int = 80) -> str:
     return file.getvalue()
 
 
-@pytest.mark.usefixtures("_finished")
+@pytest.mark.usefixtures("finished")
 def test_shows_scores_waterfall_and_where_to_look() -> None:
     text = show()
     for words in ("open_vqa", "secret_vqa", "BLEU-1", "Exact", "baseline", "0.810 (0.70-0.90)"):
@@ -47,25 +33,27 @@ def test_shows_scores_waterfall_and_where_to_look() -> None:
         assert words in text
 
 
-@pytest.mark.usefixtures("_finished")
+@pytest.mark.usefixtures("finished")
 def test_fits_a_terminal_and_needs_none() -> None:
     assert max(map(len, show().splitlines())) <= 80
     assert "\x1b" not in show()
     assert show() == show()
 
 
-@pytest.mark.usefixtures("_finished")
+@pytest.mark.usefixtures("finished")
 def test_miniatures_are_called_so() -> None:
     assert "miniature" not in show()
     call_miniatures()
     assert "Generated miniatures, not comparable" in show()
 
 
+@pytest.mark.usefixtures("empty_folder")
 def test_a_pipeline_that_was_not_run_is_one_line() -> None:
     with pytest.raises(StaleError, match=r"data/mix/waterfall\.json: not found; run `dvc repro`, which writes it"):
         show()
 
 
+@pytest.mark.usefixtures("empty_folder")
 def test_data_without_a_model_have_a_waterfall_and_no_scores() -> None:
     write_run()
     text = show(width=200)
@@ -78,6 +66,7 @@ def test_torch_is_not_loaded() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
+@pytest.mark.usefixtures("empty_folder")
 def test_says_what_the_policy_kept_out() -> None:
     write_run(policy={"licences": "commercial"})
     text = show(width=200)

@@ -45,17 +45,15 @@ def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
 
 
 def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
-    """Right on closed questions, half right on open ones."""
+    """Right on closed questions, the reference within hostile markup on others."""
     for sample in samples:
         reference = sample.turns[-1].answer
-        yield reply(reference if reference in ("yes", "no") else f"{reference.split()[0]} corner")
+        yield reply(reference if reference in ("yes", "no") else f"<script>\x00\x1b[31m{reference}</script>")
 
 
-def write_scores(
-    monkeypatch: pytest.MonkeyPatch, answer: Answerer = answer_by_rule, log: Log | None = None, **settings: Any
-) -> None:
-    """Write a run and evaluate it, with answers from a function."""
-    replace_model(monkeypatch, answer)
+def write_scores(monkeypatch: pytest.MonkeyPatch, log: Log | None = None, **settings: Any) -> None:
+    """Write a run and evaluate it, with answers by a rule."""
+    replace_model(monkeypatch, answer_by_rule)
     write_run()
     evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50, **settings}), log or NoLog())
 
@@ -130,14 +128,11 @@ def write_learning() -> None:
     """Write the outputs of train, transfer and validate."""
     for folder in (paths.TRAINING, paths.VALIDATION):
         folder.mkdir(parents=True)
+    _write_json(paths.VALIDATION / "verdict.json", {"success": True})
     _write_json(paths.TRAINING / "metrics.json", {"loss": 0.5, "num_steps": 3, "num_samples": 24})
-    (paths.TRAINING / "loss.csv").write_text("step,loss\n1,2.0\n2,1.0\n3,0.5\n", encoding="utf-8")
     scores = {"macro_f1": 0.81, "macro_f1_low": 0.7, "macro_f1_high": 0.9}
     for encoder, own in (("ours", scores), ("scratch", {"macro_f1": 0.62})):
         write_transfer(encoder, own)
-    expectations = [{"table": "rows", "statement": "ids are unique", "success": True}]
-    verdict = {"success": True, "num_expectations": 1, "num_red": 0, "expectations": expectations}
-    _write_json(paths.VALIDATION / "verdict.json", verdict)
 
 
 def write_transfer(encoder: str, scores: dict[str, float], **changes: Any) -> None:

@@ -28,19 +28,23 @@ def show_scores(results: Results) -> Iterator[Block]:
     if not scored:
         yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.")
         return
+    confidence = results.evaluation["all"].get("confidence")
     yield Text(
         "Greedy answers, scored against the references. The majority baselines see no image: one answers each question "
         "with its most frequent training answer, the other with the most frequent one of the dataset. Only a score "
-        "above them shows that the model uses the image or the text."
+        "above them shows that the model uses the image or the text. Intervals are percentile bootstrap intervals"
+        f"{f', {100 * confidence:g} %' if confidence else ''}; images are drawn with all their questions. "
+        "`docs/explanation/metrics.md` of OpenMedQ defines the scores, and `data/evaluation/predictions.parquet` has "
+        "every answer with its published record."
     )
     for metric in results.metrics:
         if metric["has_baseline"]:
             name, title = metric["name"], f"{metric['title']} by dataset in percent, with the majority baseline"
             labels = [f"{label} ({scores['num_rows']:,})" for label, scores in scored]
             points = [find_point(scores, name) for _, scores in scored]
-            floors = [(scores[f"baseline_{name}"], place) for place, (_, scores) in enumerate(scored)]
+            floors = [scores[f"baseline_{name}"] for _, scores in scored]
             series = [(f"{metric['title']} in percent, with interval", points)]
-            chart = draw_dots(title, labels, series, ("majority baseline", "|", floors), end=100)
+            chart = draw_dots(title, labels, series, ("majority baseline", floors), end=100)
             yield Figure(name, title, chart)
     columns = dict(_list_columns(results))
     rows = [row for title, scores in scored for row in _list_parts(list(columns), title, scores)]
@@ -100,22 +104,11 @@ def show_definitions(results: Results) -> Iterator[Block]:
     if not scored or not results.definitions:
         return
     title = "BLEU-1 of the same answers by definition, in percent"
-    overall, *of_datasets = [scores for _, scores in scored]
+    overall = scored[0][1]
     shown = [metric for metric in results.definitions if metric["name"] in overall]
     points = [find_point(overall, metric["name"]) for metric in shown]
-    marks = [
-        (scores[metric["name"]], place)
-        for place, metric in enumerate(shown)
-        for scores in of_datasets
-        if metric["name"] in scores
-    ]
-    chart = draw_dots(
-        title,
-        [metric["title"] for metric in shown],
-        [("all rows, with interval", points)],
-        ("each dataset", "o", marks),
-        end=100,
-    )
+    labels = [metric["title"] for metric in shown]
+    chart = draw_dots(title, labels, [("all rows, with interval", points)], end=100)
     yield Text(
         "The same answers under each definition by which published figures were computed. Two figures can be compared "
         "only if one definition gave both."
@@ -174,14 +167,6 @@ def show_clean(results: Results) -> Iterator[Block]:
         "difference is the score on the clean rows minus the score on all rows."
     )
     yield Table(header, rows)
-    if results.contamination:
-        kinds = sorted({kind for kinds in results.contamination.values() for kind in kinds})
-        rows = [
-            [text(results.title_of(source)), *(count(kinds_of.get(kind)) for kind in kinds)]
-            for source, kinds_of in results.contamination.items()
-        ]
-        yield Heading("Evaluation rows that are not clean")
-        yield Table(["Dataset", *(kind.capitalize() for kind in kinds)], rows)
 
 
 def show_groups(results: Results) -> Iterator[Block]:

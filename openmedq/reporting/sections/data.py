@@ -1,9 +1,8 @@
-"""The data: rows from the published files to the mix, validation, licences, and what this run has left out."""
+"""The data: rows from the published files to the mix, and what this run has left out."""
 
 from collections.abc import Iterator
 
-from openmedq.reporting.charts import draw_outcomes
-from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, group, text
+from openmedq.reporting.document import Block, Cell, Heading, Row, Table, Text, count, group, text
 from openmedq.reporting.published import ENCODERS
 from openmedq.reporting.results import OUTCOMES, DatasetResult, Results
 from openmedq.schema import Role
@@ -13,13 +12,10 @@ _ORIGINS = {"mirror": "local folder"}
 
 def show_waterfall(results: Results) -> Iterator[Block]:
     """The number of records of each dataset by outcome."""
-    title = "Outcomes of the records found, by dataset"
     yield Text(
-        "Every record found is in the mix or excluded for a reason. All bars have the same length; their parts are "
-        "shares of the dataset’s records. Why a dataset is absent stands below, in **What was not run**."
+        "Every record found is in the mix or excluded for a reason. Why a dataset is absent stands below, in **What "
+        "was not run**."
     )
-    bars = [(each.card.title, each.outcomes) for each in results.datasets if each.is_present]
-    yield Figure("outcomes", title, draw_outcomes(title, bars))
     header = ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)]
     yield Table(header, [_count_outcomes(each) for each in results.datasets])
     reasons = [
@@ -36,43 +32,6 @@ def _count_outcomes(data: DatasetResult) -> Row:
     title = Cell(data.card.title, "benchmark" if data.card.kind == "benchmark" else "")
     files = text(_ORIGINS.get(data.origin or "", data.origin)) if data.is_present else text(data.state, "none")
     return [title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))]
-
-
-def show_validation(results: Results) -> Iterator[Block]:
-    """The expectations by table."""
-    verdict = results.verdict
-    if not verdict:
-        yield Text("No verdict: `validate` has not been run.")
-        return
-    total, red = verdict["num_expectations"], verdict["num_red"]
-    result = (
-        f"All {total} expectations are met." if verdict["success"] else f"{red} of {total} expectations are not met."
-    )
-    yield Text(f"**{'Green' if verdict['success'] else 'Red'}.** {result} Training starts on green data only.")
-    rows = []
-    for table in sorted({each["table"] for each in verdict["expectations"]}):
-        own = [each for each in verdict["expectations"] if each["table"] == table]
-        failed = [each["statement"] for each in own if not each["success"]]
-        statements = text("; ".join(failed), "bad")
-        rows.append([text(table), count(len(own)), count(len(own) - len(failed)), statements])
-    yield Table(["Table", "Expectations", "Met", "Not met"], rows)
-
-
-def show_datasets(results: Results) -> Iterator[Block]:
-    """Licence and access of each dataset."""
-    rows = [
-        [
-            Cell(each.card.title, link=each.card.homepage),
-            *map(text, (each.card.licence, each.card.access)),
-            *map(text, (each.card.task.replace("_", " "), each.card.modality)),
-        ]
-        for each in results.datasets
-    ]
-    yield Text(
-        "Each row keeps the licence of its own record, if the record states one, and the dataset’s otherwise. This "
-        "report shows texts and images of open datasets only."
-    )
-    yield Table(["Dataset", "Licence", "Access", "Task", "Modality"], rows)
 
 
 def show_missing(results: Results) -> Iterator[Block]:

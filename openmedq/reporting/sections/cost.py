@@ -1,27 +1,11 @@
-"""The training, and what the run has cost."""
+"""What the run has cost."""
 
 from collections.abc import Iterator
 
 from openmedq.errors import numbered
-from openmedq.reporting.charts import draw_loss
-from openmedq.reporting.document import NOTHING, Block, Cell, Figure, Table, Text, text
+from openmedq.reporting.document import NOTHING, Block, Cell, Table, Text, text
 from openmedq.reporting.results import Results
 from openmedq.storage.timing import Timing
-
-
-def show_training(results: Results) -> Iterator[Block]:
-    """The loss over the updates."""
-    if not results.losses:
-        yield Text("No losses: `train` has not been run.")
-        return
-    words = "Next-token cross-entropy"
-    if training := results.training:
-        words += f" over {training['num_steps']:,} updates and {training['num_samples']:,} samples; "
-        words += f"at the end {training['loss']:.3f}"
-        if "validation_loss" in training:
-            words += f", on the validation rows {training['validation_loss']:.3f}"
-    yield Text(f"{words}.")
-    yield Figure("loss", "Training loss over updates", draw_loss("Training loss over updates", results.losses))
 
 
 def show_cost(results: Results) -> Iterator[Block]:
@@ -42,6 +26,9 @@ def _list_stages(results: Results) -> Iterator[tuple[str, str, str]]:
     """(node, title, counts) of each stage that has been run."""
     if training := results.training:
         counts = f"{training['num_steps']:,} updates, {training['num_samples']:,} samples"
+        for name, of in (("loss", "loss"), ("validation_loss", "validation loss")):
+            if name in training:
+                counts += f", {of} {training[name]:.3f}"
         if "num_tokens" in training:
             counts += f", {training['num_tokens']:,} tokens in the loss"
         if training.get("num_cut_samples"):
