@@ -4,7 +4,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +26,9 @@ from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
 from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
 from openmedq.curate.text_search import search
-from openmedq.schema import REJECTED_SCHEMA, SAMPLE_SCHEMA, Role, Task
+from openmedq.schema import SAMPLE_SCHEMA, Role, Task
 from openmedq.storage.decoding import open_executor
-from openmedq.storage.shards import REJECTED, Group, ShardStore
-from openmedq.storage.tables import read_table
+from openmedq.storage.shards import Group, ShardStore
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
 
@@ -106,16 +104,13 @@ def collect(
         ]
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
-    present = set(numbered["datasets"].tolist())
-    ignored = {dataset.id for number, dataset in enumerate(datasets) if number not in present}
-    ignored |= _find_excluded(datasets, lines, all_ids)
     near = link_pairs(Tier.NEAR_TEXT, ((row, of_evaluation[other], share) for row, other, share in copies))
     return Rows(
         ids=all_ids,
         **numbered,
         pairs=pairs,
         links=[near, *identities.link()],
-        overrides=overrides.resolve(path, lines, ignored, all_ids, numbered["ranks"] == EVALUATION),
+        overrides=overrides.resolve(path, lines, all_ids, numbered["ranks"] == EVALUATION),
     )
 
 
@@ -133,16 +128,6 @@ def _list_ranks(batch: Batch) -> Numbers:
     ranks = [RANKS[role] for split in splits.dictionary.to_pylist() if (role := batch.dataset.role_of(split))]
     found: Numbers = np.array(ranks, np.int64)[splits.indices.to_numpy()]
     return found
-
-
-def _find_excluded(datasets: Sequence[NormalizedDataset], lines: Sequence[overrides.Line], ids: pa.Array) -> set[str]:
-    """The ids in decisions of persons whose records exist, rejected ones too, but are not among the rows `ids`."""
-    named = pa.array({each for line in lines for each in line.fields[:2]}, pa.string())
-    named = named.filter(pc.invert(pc.is_in(named, ids)))
-    searched = datasets if len(named) else ()
-    stored = (group.rows["id"] for dataset in searched for group in dataset.store.scan(["id"]))
-    rejected = (read_table(paths.SAMPLES / dataset.id / REJECTED, REJECTED_SCHEMA)["id"] for dataset in searched)
-    return {each for own in chain(stored, rejected) for each in own.filter(pc.is_in(own, named)).to_pylist()}
 
 
 def scan(
