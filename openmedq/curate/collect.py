@@ -18,13 +18,13 @@ from openmedq.curate import overrides
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.identity import Identities
 from openmedq.curate.images import THUMBNAIL_SIZE_BYTES, ThumbnailFile, find_pairs, sum_differences
-from openmedq.curate.links import Numbers, link_pairs
+from openmedq.curate.links import Numbers, Pairs, link_pairs
 from openmedq.curate.looks import confirm_looks
 from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, Place, find_copies
 from openmedq.curate.near_texts import QuestionIndex, read_questions
 from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
-from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
+from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, Rows
 from openmedq.curate.text_search import search
 from openmedq.schema import SAMPLE_SCHEMA, Role, Task
 from openmedq.storage.decoding import open_executor
@@ -202,7 +202,7 @@ def _pair_looks(
     params: Params,
     samples: Path,
     executor: Executor,
-) -> ImagePairs:
+) -> Pairs:
     """The looks that are alike, on their pixels too; evidence: 1 - mean difference of gray levels / 255."""
     settings = params.deduplicate
     left, right = find_pairs(phashes, thumbnails, settings.hamming_radius, settings.thumbnail_distance)
@@ -211,7 +211,7 @@ def _pair_looks(
     is_same = np.array(list(confirm_looks(samples, keys, places, executor)), np.bool_)
     left, right = left[is_same], right[is_same]
     differences = sum_differences(thumbnails, np.stack([left, right], axis=1)) / THUMBNAIL_SIZE_BYTES
-    return ImagePairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))
+    return Pairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))
 
 
 def _pair_images(
@@ -220,7 +220,7 @@ def _pair_images(
     pixels: Mapping[bytes, int],
     looks: Numbers,
     executor: Executor,
-) -> Iterator[ImagePairs]:
+) -> Iterator[Pairs]:
     """Near copies of the images of open and closed questions, and images of their series; of other tasks none.
 
     `pixels` are the numbers of `pixels_sha256`, and `looks` those of the looks of these numbers.
@@ -240,7 +240,7 @@ def _pair_images(
             looks[[pixels[bytes.fromhex(key)] for key in keys]]
             for keys in ([each.evaluation for each in own], [each.training for each in own])
         )
-        yield ImagePairs(tier, left, right, np.array([each.agreement for each in own], np.float32))
+        yield Pairs(tier, left, right, np.array([each.agreement for each in own], np.float32))
 
 
 def _scan_images(

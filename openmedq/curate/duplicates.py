@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from openmedq.curate.contents import Edges, link_copies, link_images, number_contents, pair_contents
+from openmedq.curate.contents import link_copies, link_images, number_contents, pair_contents
 from openmedq.curate.links import (
     Flags,
     Link,
     Numbers,
+    Pairs,
     Roles,
     Shares,
     find_first,
@@ -141,16 +141,15 @@ def decide(rows: Rows, keep_out: str, compare: Callable[[Numbers], RowPairs]) ->
 def _pair_rows(images: list[Link], found: Decisions) -> Numbers:
     """The pairs (row, evaluation row) that share an image, of rows that are not excluded: (P, 2)."""
     tables = [np.empty((0, 2), np.int64)]
-    for link in images:
-        entries = pd.DataFrame({"row": link.rows, "key": link.keys})
-        evaluated = entries[found.roles.is_evaluation[link.rows]]
-        left = entries[found.is_left[link.rows]]
+    for entries in (link.entries[["row", "key"]] for link in images):
+        evaluated = entries[found.roles.is_evaluation[entries["row"]]]
+        left = entries[found.is_left[entries["row"]]]
         tables.append(left.merge(evaluated, on="key")[["row_x", "row_y"]].to_numpy(np.int64))
     pairs: Numbers = np.unique(np.concatenate(tables), axis=0)
     return pairs
 
 
-def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Edges]) -> None:
+def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Pairs]) -> None:
     """Keep the first remaining row of each content and of contents that are alike."""
     places, is_left = found.roles.places, found.is_left
     order = np.argsort(places)
@@ -179,7 +178,7 @@ def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Ed
 
 
 def _find_neighbors(
-    found: Decisions, alike: Numbers, first: Numbers, edges: list[Edges]
+    found: Decisions, alike: Numbers, first: Numbers, edges: list[Pairs]
 ) -> dict[int, dict[int, tuple[str, float]]]:
     """For each row that stands for a content, the rows of contents that are alike, with tier and evidence."""
     near: dict[int, dict[int, tuple[str, float]]] = defaultdict(dict)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from openmedq.curate.links import Link
+from openmedq.curate.links import Link, link_equal
 from openmedq.curate.reasons import Tier
 
 COLUMNS = ("groups", "images.list.element.image_id")
@@ -105,5 +105,5 @@ class Identities:
             if tables:
                 found = pa.concat_tables(tables).combine_chunks()
                 names = found["name"].combine_chunks().dictionary_encode().indices
-                links.append(Link(tier, found["row"].to_numpy(), names.to_numpy().astype(np.int64)))
+                links.append(link_equal(tier, found["row"].to_numpy(), names.to_numpy().astype(np.int64)))
         return links
