@@ -66,7 +66,7 @@ def collect(
     columns: dict[str, list[Numbers]] = defaultdict(lambda: [np.empty(0, np.int64)])
     identities = Identities()
     copies = []  # (row, position in evaluation_ids, share)
-    index, evaluation_ids = _index_questions(datasets, params)
+    index, evaluation_ids = _index_questions(datasets, params, samples)
     with open_executor(params.execution) as (executor, num_ahead):
         for batch, found in search(index, _scan_texts(datasets, params), executor, num_ahead // IMAGES_PER_BATCH):
             rows, first = batch.rows, batch.first
@@ -100,7 +100,7 @@ def collect(
         first_shown = np.unique(numbered["pixels"], return_index=True)[1]
         pairs = [
             _pair_looks(np.array(phashes, np.uint64), thumbnails, stored, params, samples, executor),
-            *_pair_images(datasets, params, pixels, numbered["looks"][first_shown], executor),
+            *_pair_images(datasets, params, samples, pixels, numbered["looks"][first_shown], executor),
         ]
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
@@ -172,7 +172,9 @@ def compare_rows(
             yield row, other, share
 
 
-def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> tuple[QuestionIndex, pa.Array]:
+def _index_questions(
+    datasets: Sequence[NormalizedDataset], params: Params, samples: Path
+) -> tuple[QuestionIndex, pa.Array]:
     """The index of the evaluation rows without images, by position in the returned ids."""
     splits = {dataset.id: dataset.splits_of(Role.EVALUATION) for dataset in datasets}
     wanted: dict[tuple[str, str], list[int]] = {}
@@ -181,7 +183,7 @@ def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> t
             wanted.setdefault((group.source, group.shard), []).append(group.number)
     ids, turns = [], []
     columns = ["id", "split", "turns", "images.list.element.image_id"]
-    for group in ShardStore(paths.SAMPLES).scan_groups(wanted, columns):
+    for group in ShardStore(samples).scan_groups(wanted, columns):
         is_evaluated = pc.is_in(group.rows["split"], splits[group.source])
         rows = group.rows.filter(pc.and_(is_evaluated, pa.array(_has_no_image(group.rows))))
         ids.append(rows["id"])
@@ -217,6 +219,7 @@ def _pair_looks(
 def _pair_images(
     datasets: Sequence[NormalizedDataset],
     params: Params,
+    samples: Path,
     pixels: Mapping[bytes, int],
     looks: Numbers,
     executor: Executor,
@@ -229,7 +232,7 @@ def _pair_images(
         return
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
     copies = find_copies(
-        paths.SAMPLES,
+        samples,
         _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),
         _scan_images(datasets, params, TRAINING_COLUMNS, is_evaluation=False),
         executor,
