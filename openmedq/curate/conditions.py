@@ -11,11 +11,13 @@ from openmedq.schema import Role, Task
 
 _FOREIGN = r"[\x{0400}-\x{04FF}\x{0600}-\x{06FF}\x{3040}-\x{30FF}\x{3400}-\x{9FFF}\x{AC00}-\x{D7AF}]"
 
-# `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `texts` (normalized, one per turn) and `mode` (of the
-# first image, where it was read); `cards` are in `make_tables`.
+# `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `file`, `row_group`, `row`, `texts` (normalized, one
+# per turn) and `mode` (of the first image, where it was read); `cards` are in `make_tables`.
 ROWS = f"""
     SELECT
-        dataset, id, source, task, samples.licence AS licence, list_contains(splits, split) AS is_on_card,
+        dataset, id, file, row_group, row,
+        hash(texts, list_sort(labels), list_sort(list_transform(images, lambda image: image.pixels_sha256))) AS content,
+        source, task, samples.licence AS licence, list_contains(splits, split) AS is_on_card,
         cards.licence AS card_licence, mode, modes,
         CASE WHEN task <> 'classification'
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
@@ -43,8 +45,6 @@ ROWS = f"""
     FROM (SELECT *, array_to_string(texts, ' ') AS text FROM samples) AS samples LEFT JOIN cards USING (dataset)
 """
 
-SUMS = {"num_yes": "num_yes", "num_no": "num_no", "num_foreign": "is_foreign"}
-
 # Statements on shares of a dataset's rows, and the rows to name as examples.
 OFTEN_YES = "yes is answered as often as the dataset promises, or more often"
 SELDOM_YES = "yes is answered as often as the dataset promises, or less often"
@@ -68,13 +68,7 @@ DUPLICATES = """
     FROM verdicts
 """
 
-# Rows of `rows` whose id occurs more than once.
-REPEATED = """
-    SELECT files.source AS dataset, id
-    FROM rows JOIN files ON files.number = rows.file
-    WHERE id IN (SELECT id FROM rows GROUP BY id HAVING count(*) > 1)
-"""
-UNIQUE_IDS = {"ids are unique": "true"}
+UNIQUE_IDS = {"ids are unique": "id IN (SELECT id FROM rows GROUP BY id HAVING count(*) > 1)"}
 
 
 def of_rows(settings: Validate) -> dict[str, str]:
