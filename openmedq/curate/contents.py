@@ -13,17 +13,14 @@ from openmedq.curate.rows import Rows
 def number_contents(rows: Rows, images: Numbers) -> Numbers:
     """Number the rows' contents: (R,), equal for rows with the same text and the same `images` (S,) in any order."""
     order = np.lexsort((images, rows.shown_by))
-    shown = images[order]
-    counts = np.bincount(rows.shown_by, minlength=len(rows.ids))
-    # 0 for no image, then a number for each single image, then one for each combination of several images.
-    contents = (
-        np.where(counts == 0, 0, 1 + shown[np.minimum(np.cumsum(counts) - 1, len(shown) - 1)]) if len(shown) else counts
-    )
-    several = np.flatnonzero(counts > 1)
-    starts = np.cumsum(counts) - counts
-    keys = [shown[starts[row] : starts[row] + counts[row]].tobytes() for row in several.tolist()]
-    contents[several] = 1 + images.max(initial=0) + 1 + pd.factorize(np.array(keys, object))[0]
-    return np.unique(contents * (rows.texts.max(initial=0) + 1) + rows.texts, return_inverse=True)[1]
+    shown_by, shown = rows.shown_by[order], images[order]
+    places = np.arange(len(shown)) - np.searchsorted(shown_by, shown_by)  # of an image in its row
+    contents = np.unique(rows.texts, return_inverse=True)[1]
+    for place in range(places.max(initial=-1) + 1):
+        own = np.zeros_like(contents)
+        own[shown_by[places == place]] = 1 + shown[places == place]
+        contents = np.unique(contents * (own.max() + 1) + own, return_inverse=True)[1]
+    return contents
 
 
 def pair_contents(rows: Rows, alike: Numbers, pairs: Pairs) -> Pairs:

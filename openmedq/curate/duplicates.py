@@ -11,7 +11,6 @@ A decision compares a row with the row that is kept, never along a chain, and a 
 decisions do not depend on the order of the rows.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -154,19 +153,17 @@ def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Pa
     places, is_left = found.roles.places, found.is_left
     order = np.argsort(places)
     first = first_of(alike, order[is_left[order]])  # (R,) the row that stands for the row's content
-    likeness = _find_neighbors(found, alike, first, edges)
-    winner: dict[int, int] = {}  # row that stands for a content -> that of another content
-    for row in sorted(likeness, key=lambda row: int(places[row])):
-        kept = [other for other in likeness[row] if places[other] < places[row] and other not in winner]
-        if kept:
-            winner[row] = min(kept, key=lambda other: int(places[other]))
     winners = first.copy()
     tiers = np.full(len(winners), Tier.SAME_LOOK.value, object)
     evidence = np.full(len(winners), np.nan, np.float32)
-    for row, other in winner.items():
-        is_content = first == row
-        winners[is_content] = other
-        tiers[is_content], evidence[is_content] = likeness[row][other]
+    excluded: set[int] = set()
+    likeness = _find_likeness(found, alike, first, edges)
+    for kept, row in sorted(likeness, key=lambda pair: (places[pair[1]], places[pair[0]])):
+        if excluded.isdisjoint((kept, row)):
+            excluded.add(row)
+            is_content = first == row
+            winners[is_content] = kept
+            tiers[is_content], evidence[is_content] = likeness[kept, row]
     is_copy = is_left & (winners != np.arange(len(winners)))
     is_exact = is_copy & (exact == exact[winners])
     has_image = np.bincount(found.rows.shown_by, minlength=len(winners)) > 0
@@ -177,32 +174,26 @@ def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Pa
         found.settle(where, winners, DuplicateReason.DUPLICATE_PERCEPTUAL, tier, evidence)
 
 
-def _find_neighbors(
+def _find_likeness(
     found: Decisions, alike: Numbers, first: Numbers, edges: list[Pairs]
-) -> dict[int, dict[int, tuple[str, float]]]:
-    """For each row that stands for a content, the rows of contents that are alike, with tier and evidence."""
-    near: dict[int, dict[int, tuple[str, float]]] = defaultdict(dict)
+) -> dict[tuple[int, int], tuple[str, float]]:
+    """Pairs of rows that stand for contents that are alike, the one to keep first, with tier and evidence."""
+    places = found.roles.places
     of_content = np.full(alike.max(initial=-1) + 1, -1)
     of_content[alike] = first
-
-    def add(left: int, right: int, tier: Tier, share: float) -> None:
-        if left >= 0 and right >= 0 and left != right:
-            near[left][right] = near[right][left] = (tier.value, share)
-
+    pairs: list[tuple[int, int, Tier | None, float]] = []
     for each in edges:
         ends = zip(of_content[each.left].tolist(), of_content[each.right].tolist(), each.evidence.tolist(), strict=True)
-        for left, right, share in ends:
-            add(left, right, each.tier, share)
+        pairs += [(one, other, each.tier, share) for one, other, share in ends]
     for row, other, is_copy, _ in found.rows.overrides:
-        left, right = int(of_content[alike[row]]), int(of_content[alike[other]])
-        if not (found.is_left[row] and found.is_left[other]):
-            continue
-        if is_copy:
-            add(left, right, Tier.PERSON, np.nan)
-        else:
-            near[left].pop(right, None)
-            near[right].pop(left, None)
-    return near
+        if found.is_left[row] and found.is_left[other]:
+            pairs.append((int(first[row]), int(first[other]), Tier.PERSON if is_copy else None, np.nan))
+    likeness = {  # a person's decision is later in the list, and counts
+        ((one, other) if places[one] < places[other] else (other, one)): (tier, share)
+        for one, other, tier, share in pairs
+        if one >= 0 and other >= 0 and one != other
+    }
+    return {pair: (tier.value, share) for pair, (tier, share) in likeness.items() if tier}
 
 
 def _find_places(rows: Rows) -> Numbers:
