@@ -48,13 +48,6 @@ _KEEP_ENTRIES = """
     INSERT INTO entries SELECT id, source, files.number, row_group, row, role, weight
     FROM index LEFT JOIN files USING (source, shard)
 """
-_FIND_REPEATED = """
-    CREATE TABLE repeated AS
-        SELECT id, min(role) <> max(role) AS has_two_roles FROM entries GROUP BY id HAVING count(*) > 1;
-    CREATE TABLE evaluated AS
-        SELECT content FROM entries JOIN rows USING (file, row_group, row) WHERE role = 'evaluation';
-"""
-
 _DATASETS = """
     SELECT
         id, found, read, num_rejected, read + num_rejected AS num_read_or_rejected, num_accounted,
@@ -95,7 +88,7 @@ def make_tables(
     settings: Validate,
     spill: Path,
 ) -> dict[str, Table]:
-    """Make the tables `rows`, `promises`, `duplicates`, `mix` and `datasets`, each with a row per dataset.
+    """Make the tables `rows`, `promises`, `mix` and `datasets`, each with a row per dataset.
 
     `cards`, `stores` and `waterfall` are by dataset; `complete` are the datasets that must have all published records.
     DuckDB writes to the folder `spill` what does not fit into MEMORY.
@@ -123,7 +116,6 @@ def make_tables(
         for batch in scan_table(INDEX, INDEX_SCHEMA, ["id", "source", "shard", "row_group", "row", "role", "weight"]):
             database.register("index", batch)
             database.execute(_KEEP_ENTRIES)
-        database.execute(_FIND_REPEATED)
         counts = [
             _sum_up(name, each, cards[name].num_published if name in complete else None)
             for name, each in waterfall.items()
@@ -133,7 +125,6 @@ def make_tables(
         return {
             "rows": tally(database, rows, {name: kept[name] for name in of_rows} | conditions.UNIQUE_IDS, cards),
             "promises": tally(database, rows, {name: kept[name] for name in of_promises}, cards),
-            "duplicates": tally(database, conditions.DUPLICATES, conditions.of_duplicates(), cards),
             "mix": tally(database, conditions.MIX, conditions.of_mix(list(cards)), cards),
             "datasets": Table(database.sql(_DATASETS).df(), tally(database, rows, conditions.SHARES, cards).examples),
         }

@@ -66,7 +66,6 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
     return {
         "rows": _expect_none(conditions.of_rows(settings) | conditions.UNIQUE_IDS),
         "promises": _expect_none(conditions.of_promises()),
-        "duplicates": _expect_none(conditions.of_duplicates()),
         "mix": _expect_none(conditions.of_mix(list(cards))),
         "datasets": {
             "datasets are in the catalogue": gxe.ExpectColumnValuesToBeInSet(column="id", value_set=list(cards)),
