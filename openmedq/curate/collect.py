@@ -68,7 +68,9 @@ def collect(
     copies = []  # (row, position in evaluation_ids, share)
     index, evaluation_ids = _index_questions(datasets, params, samples)
     with open_executor(params.execution) as (executor, num_ahead):
-        for batch, found in search(index, _scan_texts(datasets, params), executor, num_ahead // IMAGES_PER_BATCH):
+        for batch, (keys, found) in search(
+            index, _scan_texts(datasets, params), executor, num_ahead // IMAGES_PER_BATCH
+        ):
             rows, first = batch.rows, batch.first
             shown = rows["images"].flatten()
             where = Place(*batch.group[:3])
@@ -86,13 +88,13 @@ def collect(
             for name, numbers in {
                 "datasets": [batch.place] * len(rows),
                 "ranks": _list_ranks(batch),
-                "texts": [texts.setdefault(key, len(texts)) for key in found.keys],
+                "texts": [texts.setdefault(key, len(texts)) for key in keys],
                 **own,
                 "shown_by": pc.list_parent_indices(rows["images"]).to_numpy() + first,
             }.items():
                 columns[name].append(np.array(numbers, np.int64))
             identities.add(batch.dataset.id, rows, first)
-            copies += [(first + row, other, share) for row, other, share in found.copies]
+            copies += [(first + row, other, share) for row, other, share in found]
         numbered = {
             name: np.concatenate(columns[name])
             for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
