@@ -10,11 +10,13 @@ from openmedq.schema import Role, Task
 
 _FOREIGN = r"[\x{0400}-\x{04FF}\x{0600}-\x{06FF}\x{3040}-\x{30FF}\x{3400}-\x{9FFF}\x{AC00}-\x{D7AF}]"
 
-# `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `file`, `row_group`, `row`, `texts` (normalized, one
+FILE = "try_cast(regexp_extract(shard, '[0-9]+') AS INTEGER)"  # the number of a shard takes less memory than its name
+
+# `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `shard`, `row_group`, `row`, `texts` (normalized, one
 # per turn) and `mode` (of the first image, where it was read); `cards` are in `make_tables`.
 ROWS = f"""
     SELECT
-        dataset, id, file, row_group, row,
+        dataset, id, {FILE} AS file, row_group, row,
         hash(texts, list_sort(labels), list_sort(list_transform(images, lambda image: image.pixels_sha256))) AS content,
         source, task, samples.licence AS licence, list_contains(splits, split) AS is_on_card,
         cards.licence AS card_licence, mode, modes,
@@ -53,13 +55,13 @@ SHARES = {OFTEN_YES: "num_no > 0", SELDOM_YES: "num_yes > 0", LANGUAGE: "is_fore
 # `entries` of the index point at `rows`.
 MIX = """
     SELECT
-        entries.source AS dataset, entries.id AS id, role, weight, rows.id AS id_at_position,
+        dataset, entries.id AS id, role, weight, rows.id AS id_at_position,
         entries.id IN (SELECT id FROM entries GROUP BY id HAVING count(*) > 1) AS is_repeated,
         entries.id IN (SELECT id FROM verdicts) AS has_decision,
         role <> 'evaluation' AND content IN (
-            SELECT other.content FROM entries JOIN rows AS other USING (file, row_group, row) WHERE role = 'evaluation'
+            SELECT content FROM entries JOIN rows USING (dataset, file, row_group, row) WHERE role = 'evaluation'
         ) AS repeats_evaluation
-    FROM entries LEFT JOIN rows USING (file, row_group, row)
+    FROM entries LEFT JOIN rows USING (dataset, file, row_group, row)
 """
 
 UNIQUE_IDS = {"ids are unique": "id IN (SELECT id FROM rows GROUP BY id HAVING count(*) > 1)"}

@@ -38,23 +38,23 @@ _KEPT = """
         dataset VARCHAR, id VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, content UBIGINT,
         num_yes INTEGER, num_no INTEGER, is_foreign BOOLEAN, fails BOOLEAN[]);
     CREATE TABLE entries (
-        id VARCHAR, source VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, role VARCHAR, weight FLOAT);
+        id VARCHAR, dataset VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, role VARCHAR, weight FLOAT);
 """
 _KEEP_ROWS = """
     INSERT INTO rows
     SELECT dataset, id, file, row_group, row, content, num_yes, num_no, is_foreign, [{conditions}] FROM ({rows})
 """
-_KEEP_ENTRIES = """
-    INSERT INTO entries SELECT id, source, files.number, row_group, row, role, weight
-    FROM index LEFT JOIN files USING (source, shard)
+_KEEP_ENTRIES = f"""
+    INSERT INTO entries SELECT id, source, {conditions.FILE}, row_group, row, role, weight FROM index
 """
+
 _DATASETS = """
     SELECT
         id, found, read, num_rejected, read + num_rejected AS num_read_or_rejected, num_accounted,
         CASE WHEN found > num_by_request THEN (num_rejected - num_by_request) / (found - num_by_request) END
             AS rejected_share,
         coalesce(num_rows, 0) AS num_rows,
-        (SELECT count(*) FROM entries WHERE source = counts.id AND role = 'train') AS num_train,
+        (SELECT count(*) FROM entries WHERE dataset = counts.id AND role = 'train') AS num_train,
         num_published, found / nullif(num_published, 0) AS found_multiple,
         CASE WHEN num_yes + num_no > 0 THEN num_yes / (num_yes + num_no) END AS yes_share, yes_low, yes_high,
         num_foreign / nullif(num_rows, 0) AS foreign_share, max_foreign
@@ -71,7 +71,6 @@ _COUNTS = pa.schema(
     | dict.fromkeys(_NUMBERS, pa.int64())
     | dict.fromkeys(("yes_low", "yes_high", "max_foreign"), pa.float64())
 )
-_FILES = pa.schema({"source": pa.string(), "shard": pa.string(), "number": pa.int32()})
 _WORDS = pa.list_(pa.string())
 _CARDS = pa.schema(
     {"dataset": pa.string(), "splits": _WORDS, "licence": pa.string(), "classes": _WORDS, "answers": _WORDS}
@@ -107,12 +106,9 @@ def make_tables(
         database.execute(_KEPT)
         database.register("verdicts", verdicts)
         database.register("cards", pa.Table.from_pylist(list(starmap(_describe, cards.items())), _CARDS))
-        files: dict[tuple[str, str], int] = {}
-        for chunk in _read(stores, files):
+        for chunk in _read(stores):
             database.register("samples", chunk)
             database.execute(_KEEP_ROWS.format(conditions=", ".join(fails), rows=conditions.ROWS))
-        numbered = [dict(zip(_FILES.names, (*key, number), strict=True)) for key, number in files.items()]
-        database.register("files", pa.Table.from_pylist(numbered, _FILES))
         for batch in scan_table(INDEX, INDEX_SCHEMA, ["id", "source", "shard", "row_group", "row", "role", "weight"]):
             database.register("index", batch)
             database.execute(_KEEP_ENTRIES)
@@ -130,11 +126,8 @@ def make_tables(
         }
 
 
-def _read(stores: Mapping[str, ShardStore], files: dict[tuple[str, str], int]) -> Iterator[pa.Table]:
-    """The rows of all shards in chunks of about CHUNK_ROWS, with the columns that `conditions.ROWS` refers to.
-
-    Adds the number of each shard to `files`, by dataset and name.
-    """
+def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
+    """The rows of all shards in chunks of about CHUNK_ROWS, with the columns that `conditions.ROWS` refers to."""
     waiting: list[pa.RecordBatch] = []
     for dataset, store in stores.items():
         has_modes = PROMISES.get(dataset, Promises()).modes is not None
@@ -142,10 +135,9 @@ def _read(stores: Mapping[str, ShardStore], files: dict[tuple[str, str], int]) -
         modes = {(each.shard, each.number): _find_modes(each.rows) for each in sample}
         for group in store.scan(_COLUMNS):
             size = len(group.rows)
-            file = files.setdefault((dataset, group.shard), len(files))
             more = {
                 "dataset": pa.array([dataset] * size, pa.string()),
-                "file": pa.array(np.full(size, file, np.int32)),
+                "shard": pa.array([group.shard] * size, pa.string()),
                 "row_group": pa.array(np.full(size, group.number, np.int32)),
                 "row": pa.array(np.arange(size, dtype=np.int32)),
                 "texts": _normalize(group.rows["turns"]),
