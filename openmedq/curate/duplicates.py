@@ -28,7 +28,6 @@ from openmedq.curate.links import (
     Roles,
     Shares,
     find_first,
-    first_of,
     link_pairs,
     narrow,
     separate,
@@ -151,13 +150,16 @@ def _pair_rows(images: list[Link], found: Decisions) -> Numbers:
 def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Pairs]) -> None:
     """Keep the first remaining row of each content and of contents that are alike."""
     places, is_left = found.roles.places, found.is_left
-    order = np.argsort(places)
-    first = first_of(alike, order[is_left[order]])  # (R,) the row that stands for the row's content
+    order = np.argsort(-places)
+    left = order[is_left[order]]
+    of_content = np.full(alike.max(initial=-1) + 1, -1)
+    of_content[alike[left]] = left  # the last assignment to a content wins: its first row stands for it
+    first = of_content[alike]
     winners = first.copy()
     tiers = np.full(len(winners), Tier.SAME_LOOK.value, object)
     evidence = np.full(len(winners), np.nan, np.float32)
     excluded: set[int] = set()
-    likeness = _find_likeness(found, alike, first, edges)
+    likeness = _find_likeness(found, of_content, first, edges)
     for kept, row in sorted(likeness, key=lambda pair: (places[pair[1]], places[pair[0]])):
         if excluded.isdisjoint((kept, row)):
             excluded.add(row)
@@ -175,12 +177,10 @@ def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Pa
 
 
 def _find_likeness(
-    found: Decisions, alike: Numbers, first: Numbers, edges: list[Pairs]
+    found: Decisions, of_content: Numbers, first: Numbers, edges: list[Pairs]
 ) -> dict[tuple[int, int], tuple[str, float]]:
     """Pairs of rows that stand for contents that are alike, the one to keep first, with tier and evidence."""
     places = found.roles.places
-    of_content = np.full(alike.max(initial=-1) + 1, -1)
-    of_content[alike] = first
     pairs: list[tuple[int, int, Tier | None, float]] = []
     for each in edges:
         ends = zip(of_content[each.left].tolist(), of_content[each.right].tolist(), each.evidence.tolist(), strict=True)

@@ -115,13 +115,6 @@ def find_first(link: Link, roles: Roles, *, is_other_dataset_only: bool = False)
     return winners, evidence
 
 
-def first_of(keys: Numbers, candidates: Numbers) -> Numbers:
-    """For each entry, the first candidate with the entry's key, or -1: (L,)."""
-    first = np.full(keys.max(initial=-1) + 1, -1)
-    first[keys[candidates[::-1]]] = candidates[::-1]  # the last assignment to an index wins
-    return first[keys]
-
-
 def find_contaminated(links: Sequence[Link], roles: Roles, is_trained: Flags) -> list[Tier | None]:
     """For each evaluation row, the strongest link to a row that is trained on, or None: (E,), in order of rows."""
     found = _find_strongest(links, roles, roles.is_evaluation, is_trained).groupby("row")["tier"].min().to_dict()
