@@ -136,13 +136,11 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     profile.add_argument(
         "name", metavar="NAME", help="a profile of openmedq/conf: miniature, small, real, paper or contrastive"
     )
-    check = add("check", commands.check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
+    read_only = "read a folder in a dataset's layout and summarize it; writes nothing"
+    check = add("check", _lazily("openmedq.curate.check"), read_only)
     check.add_argument("dataset_id", nargs="?", metavar="ID", help="a dataset of data/catalogue.yaml")
     check.add_argument("--raw", type=Path, metavar="DIR", help="folder with the published files")
     check.add_argument("--local", metavar="NAME", help="instead: a dataset of `local` in params.yaml")
-    check.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read; default: en")
-    check.add_argument("--allow-unofficial", action="store_true", help="read files with another checksum, too")
     audit = add("audit", commands.audit_local, "what of a local dataset would leave the machine; writes nothing")
     audit.add_argument("--local", required=True, metavar="NAME", help="a dataset of `local` in params.yaml")
     add(

@@ -149,30 +149,6 @@ def write_profile(name: str) -> None:
     print(f"{paths.PARAMS}: profile {name}")
 
 
-def check_folder(
-    dataset_id: str | None,
-    raw: Path | None,
-    local: str | None,
-    json: bool,
-    languages: str | None,
-    allow_unofficial: bool,
-) -> None:
-    """Print a summary of what a dataset's reader finds in a folder, or of a local dataset."""
-    from openmedq import config
-    from openmedq.curate import check
-
-    settings = check.reader_settings(languages, allow_unofficial=allow_unofficial)
-    if local is not None and (dataset_id, raw, settings) == (None, None, check.reader_settings()):
-        summary = check.check_local(local, config.load(paths.PARAMS))
-    elif local is None and dataset_id is not None and raw is not None:
-        summary = check.check(dataset_id, raw, settings)
-    else:
-        raise ParamsError("check: give a dataset's ID and --raw DIR, or --local NAME alone")
-    print(check.render(summary))
-    if json:
-        print(check.as_json(summary))
-
-
 def audit_local(local: str) -> None:
     """Print what a local dataset contains that should not leave the machine."""
     from openmedq.curate import audit

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import yaml
-
 from openmedq import config, paths
 from openmedq.config import Licences, Params
 from openmedq.curate.check import load_declared
-from openmedq.curate.collect import collect
+from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset
+from openmedq.curate.duplicates import decide
 from openmedq.curate.images import ThumbnailFile
+from openmedq.curate.links import count
 from openmedq.curate.normalize import Counts, rows
+from openmedq.curate.rows import TRAIN
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.datasets.licences import refuse
@@ -55,8 +55,7 @@ class Findings:
     counts: Counts = field(default_factory=Counts)
     places: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))  # field and kind
     burned_in: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # by the tag, by a look
-    splits: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # by patient
-    copies: Counter[tuple[str, str]] = field(default_factory=Counter)  # dataset, what is the same
+    copies: Counter[tuple[str, str]] = field(default_factory=Counter)  # dataset, tier
     compared: list[str] = field(default_factory=list)  # datasets
 
 
@@ -96,8 +95,6 @@ def _note(sample: Sample, found: Findings) -> None:
             text, num_found = pattern.subn(" ", text)  # a date is not also a number
             if num_found:
                 found.places[name, kind].append(where)
-    if sample.groups.patient:
-        found.splits[sample.groups.patient].add(sample.split)
     if sample.attributes.get(BURNED_IN) == "yes":
         found.burned_in["the DICOM tag"].append(where)
     if any(may_show_text(image.data or b"") for image in sample.images):
@@ -116,31 +113,22 @@ def _texts(sample: Sample) -> Iterator[tuple[str, str]]:
 
 
 def _compare(dataset: LocalDataset, store: ShardStore, params: Params, copies: Counter[tuple[str, str]]) -> list[str]:
-    """Count rows that are the same as rows of other datasets, as `deduplicate` compares them; return the datasets."""
-    card = dataset.card
-    others = list(_list_others(card.id))
+    """Count rows that are copies of rows of other datasets, as if it were an evaluation set; return the datasets."""
+    others = list(_list_others(dataset.card.id))
     for other in others:  # beside its own shards, because images are read again from one folder
         (store.folder.parent / other.id).symlink_to(other.store.folder.absolute())
-    every = params.model_copy(update={"policy": params.policy.model_copy(update={"licences": "any"})})
+    policy = params.policy.model_copy(update={"licences": "any"})
+    settings = params.deduplicate.model_copy(update={"near_images": False})  # takes 0.4 MB for each of its images
+    every = params.model_copy(update={"policy": policy, "deduplicate": settings})
+    datasets = [_as_normalized(dataset.card, store, Role.EVALUATION), *others]
     with tempfile.TemporaryFile() as file:
-        table = collect([_as_normalized(card, store), *others], every, ThumbnailFile(file), store.folder.parent)
-    owners = table.datasets[table.shown_by]
-    own = table.datasets == 0
-    num_images = np.bincount(table.shown_by, minlength=len(own))
-    for place, other in enumerate(others, start=1):
-        looks = table.looks[owners == place]
-        alike = [looks]
-        for pairs in table.pairs:
-            alike += [pairs.left[np.isin(pairs.right, looks)], pairs.right[np.isin(pairs.left, looks)]]
-        is_shown = (owners == 0) & np.isin(table.looks, np.concatenate(alike))
-        has_image = np.isin(np.arange(len(own)), table.shown_by[is_shown])
-        has_text = own & np.isin(table.texts, table.texts[table.datasets == place])
-        for what, where in (
-            ("an image", has_image),
-            ("question, answer and image", has_text & (has_image | (num_images == 0))),
-        ):
-            copies[other.id, what] += int(where.sum())
-    return [other.id for other in others]
+        table = collect(datasets, every, ThumbnailFile(file), store.folder.parent)
+    found = decide(table, "all", lambda pairs: compare_rows(datasets, every, pairs))
+    names = [each.id for each in datasets]
+    for other_id, own in count(found.links, found.roles, names, table.ranks == TRAIN, found.is_trained).items():
+        for tier, numbers in own[dataset.card.id].items():
+            copies[other_id, tier] = numbers["evaluation_rows"]
+    return names[1:]
 
 
 def _list_others(name: str) -> Iterator[NormalizedDataset]:
@@ -149,12 +137,12 @@ def _list_others(name: str) -> Iterator[NormalizedDataset]:
     for dataset_id, card in cards.items():
         folder = paths.SAMPLES / dataset_id
         if dataset_id != name and (folder / COUNTS).exists() and read_counts(folder)["read"]:
-            yield _as_normalized(card, ShardStore(folder))
+            yield _as_normalized(card, ShardStore(folder), Role.TRAIN)
 
 
-def _as_normalized(card: Card, store: ShardStore) -> NormalizedDataset:
-    """A dataset all of whose rows take part in the comparison."""
-    return NormalizedDataset(card.id, card.kind, card.access, dict.fromkeys(card.roles, Role.TRAIN), {}, store)
+def _as_normalized(card: Card, store: ShardStore, role: Role) -> NormalizedDataset:
+    """A dataset all of whose rows have one role."""
+    return NormalizedDataset(card.id, card.kind, card.access, dict.fromkeys(card.roles, role), {}, store)
 
 
 def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Artifacts) -> Iterator[str]:
@@ -164,15 +152,11 @@ def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Ar
     yield from _render_exits(dataset, params, artifacts)
     yield "Fields that look like identifiers (a heuristic: it overlooks some):"
     yield from _render_places({f"{name}: {kind}": where for (name, kind), where in found.places.items()})
-    if found.splits:
-        num_divided = sum(len(splits) > 1 for splits in found.splits.values())
-        yield f"Patients in more than one split: {num_divided} of {len(found.splits)}"
     yield "Text in the pixels, such as a name:"
     yield from _render_places({f"found by {how}": where for how, where in found.burned_in.items()})
     yield f"Copies of other datasets ({len(found.compared)} are normalized and compared):"
-    for (other, what), number in sorted(found.copies.items()):
-        if number:
-            yield f"  {numbered(number, 'row')} with {what} of {other}"
+    for (other, tier), number in found.copies.items():
+        yield f"  {other}, {tier}: {numbered(number, 'row')}"
     if not found.copies.total():
         yield "  none" if found.compared else "  unknown: normalize them first, with `dvc repro deduplicate`"
 
@@ -201,17 +185,4 @@ def _render_exits(dataset: LocalDataset, params: Params, artifacts: Artifacts) -
     yield f"  MLflow: params.yaml (folders without their path), counts, md5s, and {files}"
     declared = f"the declaration with folder, column and class names in params.yaml and {paths.CATALOGUE}"
     yield f"  git: {declared}, md5s in dvc.lock"
-    pushed = list(_list_pushed())
-    yield f"  DVC: `dvc push` sends {', '.join(pushed) or 'no output, because all are `push: false`'}"
-
-
-def _list_pushed() -> Iterator[str]:
-    """Outputs in dvc.yaml that `dvc push` would send."""
-    path = Path("dvc.yaml")
-    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
-    for stage in stages.values():
-        body = stage.get("do", stage)
-        for out in (*body.get("outs", ()), *body.get("metrics", ())):
-            name, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
-            if options.get("push", True):
-                yield name
+    yield "  DVC: nothing, as long as all outputs in dvc.yaml are `push: false`"

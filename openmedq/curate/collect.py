@@ -4,7 +4,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,18 +18,17 @@ from openmedq.curate import overrides
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.identity import Identities
 from openmedq.curate.images import THUMBNAIL_SIZE_BYTES, ThumbnailFile, find_pairs, sum_differences
-from openmedq.curate.links import Numbers, link_pairs
+from openmedq.curate.links import Numbers, Pairs, link_pairs
 from openmedq.curate.looks import confirm_looks
 from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, Place, find_copies
 from openmedq.curate.near_texts import QuestionIndex, read_questions
 from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
-from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
+from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, Rows
 from openmedq.curate.text_search import search
-from openmedq.schema import REJECTED_SCHEMA, SAMPLE_SCHEMA, Role, Task
+from openmedq.schema import SAMPLE_SCHEMA, Role, Task
 from openmedq.storage.decoding import open_executor
-from openmedq.storage.shards import REJECTED, Group, ShardStore
-from openmedq.storage.tables import read_table
+from openmedq.storage.shards import Group, ShardStore
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
 
@@ -68,9 +66,11 @@ def collect(
     columns: dict[str, list[Numbers]] = defaultdict(lambda: [np.empty(0, np.int64)])
     identities = Identities()
     copies = []  # (row, position in evaluation_ids, share)
-    index, evaluation_ids = _index_questions(datasets, params)
+    index, evaluation_ids = _index_questions(datasets, params, samples)
     with open_executor(params.execution) as (executor, num_ahead):
-        for batch, found in search(index, _scan_texts(datasets, params), executor, num_ahead // IMAGES_PER_BATCH):
+        for batch, (keys, found) in search(
+            index, _scan_texts(datasets, params), executor, num_ahead // IMAGES_PER_BATCH
+        ):
             rows, first = batch.rows, batch.first
             shown = rows["images"].flatten()
             where = Place(*batch.group[:3])
@@ -88,13 +88,13 @@ def collect(
             for name, numbers in {
                 "datasets": [batch.place] * len(rows),
                 "ranks": _list_ranks(batch),
-                "texts": [texts.setdefault(key, len(texts)) for key in found.keys],
+                "texts": [texts.setdefault(key, len(texts)) for key in keys],
                 **own,
                 "shown_by": pc.list_parent_indices(rows["images"]).to_numpy() + first,
             }.items():
                 columns[name].append(np.array(numbers, np.int64))
             identities.add(batch.dataset.id, rows, first)
-            copies += [(first + row, other, share) for row, other, share in found.copies]
+            copies += [(first + row, other, share) for row, other, share in found]
         numbered = {
             name: np.concatenate(columns[name])
             for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
@@ -102,20 +102,17 @@ def collect(
         first_shown = np.unique(numbered["pixels"], return_index=True)[1]
         pairs = [
             _pair_looks(np.array(phashes, np.uint64), thumbnails, stored, params, samples, executor),
-            *_pair_images(datasets, params, pixels, numbered["looks"][first_shown], executor),
+            *_pair_images(datasets, params, samples, pixels, numbered["looks"][first_shown], executor),
         ]
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
-    present = set(numbered["datasets"].tolist())
-    ignored = {dataset.id for number, dataset in enumerate(datasets) if number not in present}
-    ignored |= _find_excluded(datasets, lines, all_ids)
     near = link_pairs(Tier.NEAR_TEXT, ((row, of_evaluation[other], share) for row, other, share in copies))
     return Rows(
         ids=all_ids,
         **numbered,
         pairs=pairs,
         links=[near, *identities.link()],
-        overrides=overrides.resolve(path, lines, ignored, all_ids, numbered["ranks"] == EVALUATION),
+        overrides=overrides.resolve(path, lines, all_ids, numbered["ranks"] == EVALUATION),
     )
 
 
@@ -133,16 +130,6 @@ def _list_ranks(batch: Batch) -> Numbers:
     ranks = [RANKS[role] for split in splits.dictionary.to_pylist() if (role := batch.dataset.role_of(split))]
     found: Numbers = np.array(ranks, np.int64)[splits.indices.to_numpy()]
     return found
-
-
-def _find_excluded(datasets: Sequence[NormalizedDataset], lines: Sequence[overrides.Line], ids: pa.Array) -> set[str]:
-    """The ids in decisions of persons whose records exist, rejected ones too, but are not among the rows `ids`."""
-    named = pa.array({each for line in lines for each in line.fields[:2]}, pa.string())
-    named = named.filter(pc.invert(pc.is_in(named, ids)))
-    searched = datasets if len(named) else ()
-    stored = (group.rows["id"] for dataset in searched for group in dataset.store.scan(["id"]))
-    rejected = (read_table(paths.SAMPLES / dataset.id / REJECTED, REJECTED_SCHEMA)["id"] for dataset in searched)
-    return {each for own in chain(stored, rejected) for each in own.filter(pc.is_in(own, named)).to_pylist()}
 
 
 def scan(
@@ -187,7 +174,9 @@ def compare_rows(
             yield row, other, share
 
 
-def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> tuple[QuestionIndex, pa.Array]:
+def _index_questions(
+    datasets: Sequence[NormalizedDataset], params: Params, samples: Path
+) -> tuple[QuestionIndex, pa.Array]:
     """The index of the evaluation rows without images, by position in the returned ids."""
     splits = {dataset.id: dataset.splits_of(Role.EVALUATION) for dataset in datasets}
     wanted: dict[tuple[str, str], list[int]] = {}
@@ -196,7 +185,7 @@ def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> t
             wanted.setdefault((group.source, group.shard), []).append(group.number)
     ids, turns = [], []
     columns = ["id", "split", "turns", "images.list.element.image_id"]
-    for group in ShardStore(paths.SAMPLES).scan_groups(wanted, columns):
+    for group in ShardStore(samples).scan_groups(wanted, columns):
         is_evaluated = pc.is_in(group.rows["split"], splits[group.source])
         rows = group.rows.filter(pc.and_(is_evaluated, pa.array(_has_no_image(group.rows))))
         ids.append(rows["id"])
@@ -217,7 +206,7 @@ def _pair_looks(
     params: Params,
     samples: Path,
     executor: Executor,
-) -> ImagePairs:
+) -> Pairs:
     """The looks that are alike, on their pixels too; evidence: 1 - mean difference of gray levels / 255."""
     settings = params.deduplicate
     left, right = find_pairs(phashes, thumbnails, settings.hamming_radius, settings.thumbnail_distance)
@@ -226,16 +215,17 @@ def _pair_looks(
     is_same = np.array(list(confirm_looks(samples, keys, places, executor)), np.bool_)
     left, right = left[is_same], right[is_same]
     differences = sum_differences(thumbnails, np.stack([left, right], axis=1)) / THUMBNAIL_SIZE_BYTES
-    return ImagePairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))
+    return Pairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))
 
 
 def _pair_images(
     datasets: Sequence[NormalizedDataset],
     params: Params,
+    samples: Path,
     pixels: Mapping[bytes, int],
     looks: Numbers,
     executor: Executor,
-) -> Iterator[ImagePairs]:
+) -> Iterator[Pairs]:
     """Near copies of the images of open and closed questions, and images of their series; of other tasks none.
 
     `pixels` are the numbers of `pixels_sha256`, and `looks` those of the looks of these numbers.
@@ -244,7 +234,7 @@ def _pair_images(
         return
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
     copies = find_copies(
-        paths.SAMPLES,
+        samples,
         _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),
         _scan_images(datasets, params, TRAINING_COLUMNS, is_evaluation=False),
         executor,
@@ -255,7 +245,7 @@ def _pair_images(
             looks[[pixels[bytes.fromhex(key)] for key in keys]]
             for keys in ([each.evaluation for each in own], [each.training for each in own])
         )
-        yield ImagePairs(tier, left, right, np.array([each.agreement for each in own], np.float32))
+        yield Pairs(tier, left, right, np.array([each.agreement for each in own], np.float32))
 
 
 def _scan_images(

@@ -6,16 +6,19 @@ A relation has the columns `dataset` and `id`; the conditions refer to its colum
 from collections.abc import Collection
 
 from openmedq.config import Validate
-from openmedq.curate.reasons import DuplicateReason
 from openmedq.schema import Role, Task
 
 _FOREIGN = r"[\x{0400}-\x{04FF}\x{0600}-\x{06FF}\x{3040}-\x{30FF}\x{3400}-\x{9FFF}\x{AC00}-\x{D7AF}]"
 
-# `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `texts` (normalized, one per turn) and `mode` (of the
-# first image, where it was read); `cards` are in `make_tables`.
+FILE = "try_cast(regexp_extract(shard, '[0-9]+') AS INTEGER)"  # the number of a shard takes less memory than its name
+
+# `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `shard`, `row_group`, `row`, `texts` (normalized, one
+# per turn) and `mode` (of the first image, where it was read); `cards` are in `make_tables`.
 ROWS = f"""
     SELECT
-        dataset, id, source, task, samples.licence AS licence, list_contains(splits, split) AS is_on_card,
+        dataset, id, {FILE} AS file, row_group, row,
+        hash(texts, list_sort(labels), list_sort(list_transform(images, lambda image: image.pixels_sha256))) AS content,
+        source, task, samples.licence AS licence, list_contains(splits, split) AS is_on_card,
         cards.licence AS card_licence, mode, modes,
         CASE WHEN task <> 'classification'
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
@@ -43,38 +46,25 @@ ROWS = f"""
     FROM (SELECT *, array_to_string(texts, ' ') AS text FROM samples) AS samples LEFT JOIN cards USING (dataset)
 """
 
-SUMS = {"num_yes": "num_yes", "num_no": "num_no", "num_foreign": "is_foreign"}
-
 # Statements on shares of a dataset's rows, and the rows to name as examples.
 OFTEN_YES = "yes is answered as often as the dataset promises, or more often"
 SELDOM_YES = "yes is answered as often as the dataset promises, or less often"
 LANGUAGE = "texts are in the language of the dataset"
 SHARES = {OFTEN_YES: "num_no > 0", SELDOM_YES: "num_yes > 0", LANGUAGE: "is_foreign"}
 
-# `entries` of the index point at `rows`; `repeated` are the ids with more than one entry.
+# `entries` of the index point at `rows`.
 MIX = """
     SELECT
-        entries.source AS dataset, entries.id AS id, role, weight, rows.id AS id_at_position, has_two_roles,
+        dataset, entries.id AS id, role, weight, rows.id AS id_at_position,
+        entries.id IN (SELECT id FROM entries GROUP BY id HAVING count(*) > 1) AS is_repeated,
         entries.id IN (SELECT id FROM verdicts) AS has_decision,
-        role <> 'evaluation' AND content IN (SELECT content FROM evaluated) AS repeats_evaluation
-    FROM entries LEFT JOIN rows USING (file, row_group, row) LEFT JOIN repeated ON repeated.id = entries.id
+        role <> 'evaluation' AND content IN (
+            SELECT content FROM entries JOIN rows USING (dataset, file, row_group, row) WHERE role = 'evaluation'
+        ) AS repeats_evaluation
+    FROM entries LEFT JOIN rows USING (dataset, file, row_group, row)
 """
 
-DUPLICATES = """
-    SELECT
-        split_part(id, '/', 1) AS dataset, id, reason, count(*) OVER (PARTITION BY id) AS num_decisions,
-        id IN (SELECT id FROM rows) AS is_known, kept_id IN (SELECT id FROM rows) AS is_kept_known,
-        kept_id IN (SELECT id FROM verdicts) AS has_kept_decision
-    FROM verdicts
-"""
-
-# Rows of `rows` whose id occurs more than once.
-REPEATED = """
-    SELECT files.source AS dataset, id
-    FROM rows JOIN files ON files.number = rows.file
-    WHERE id IN (SELECT id FROM rows GROUP BY id HAVING count(*) > 1)
-"""
-UNIQUE_IDS = {"ids are unique": "true"}
+UNIQUE_IDS = {"ids are unique": "id IN (SELECT id FROM rows GROUP BY id HAVING count(*) > 1)"}
 
 
 def of_rows(settings: Validate) -> dict[str, str]:
@@ -109,26 +99,13 @@ def of_promises() -> dict[str, str]:
 def of_mix(datasets: Collection[str]) -> dict[str, str]:
     """Conditions on the entries of the index."""
     return {
-        "ids are unique": "has_two_roles IS NOT NULL",
+        "ids are unique": "is_repeated",
         "sources are in the catalogue": _is_not_in("dataset", datasets),
         "roles are known": _is_not_in("role", [role.value for role in Role]),
-        "no row has two roles": "has_two_roles",
         "weights are above 0": "NOT weight > 0",
-        "positions are those of a row": "id_at_position IS NULL",
-        "the row at the position has the same id": "id_at_position <> id",
+        "entries point at the row of their id": "id_at_position IS DISTINCT FROM id",
         "no row with a duplicate decision is in the mix": "has_decision",
         "no training row repeats an evaluation row": "repeats_evaluation",
-    }
-
-
-def of_duplicates() -> dict[str, str]:
-    """Conditions on the duplicate decisions."""
-    return {
-        "a row has at most one duplicate decision": "num_decisions > 1",
-        "rows with a decision exist": "NOT is_known",
-        "kept rows exist": "NOT is_kept_known",
-        "kept rows have no decision": "has_kept_decision",
-        "reasons are known": _is_not_in("reason", [reason.value for reason in DuplicateReason]),
     }
 
 

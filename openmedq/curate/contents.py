@@ -1,43 +1,29 @@
 """Contents of rows. A content is a text together with its images: rows with equal contents are copies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from openmedq.curate.links import Link, Numbers, Shares
+from openmedq.curate.links import Link, Numbers, Pairs, expand, link_equal, link_pairs
 from openmedq.curate.reasons import Tier
-from openmedq.curate.rows import ImagePairs, Rows
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Pairs of contents, by number, whose texts are equal and whose images are alike: arrays (E,)."""
-
-    tier: Tier
-    left: Numbers
-    right: Numbers
-    evidence: Shares
+from openmedq.curate.rows import Rows
 
 
 def number_contents(rows: Rows, images: Numbers) -> Numbers:
     """Number the rows' contents: (R,), equal for rows with the same text and the same `images` (S,) in any order."""
     order = np.lexsort((images, rows.shown_by))
-    shown = images[order]
-    counts = np.bincount(rows.shown_by, minlength=len(rows.ids))
-    # 0 for no image, then a number for each single image, then one for each combination of several images.
-    contents = (
-        np.where(counts == 0, 0, 1 + shown[np.minimum(np.cumsum(counts) - 1, len(shown) - 1)]) if len(shown) else counts
-    )
-    several = np.flatnonzero(counts > 1)
-    starts = np.cumsum(counts) - counts
-    keys = [shown[starts[row] : starts[row] + counts[row]].tobytes() for row in several.tolist()]
-    contents[several] = 1 + images.max(initial=0) + 1 + pd.factorize(np.array(keys, object))[0]
-    return np.unique(contents * (rows.texts.max(initial=0) + 1) + rows.texts, return_inverse=True)[1]
+    shown_by, shown = rows.shown_by[order], images[order]
+    places = np.arange(len(shown)) - np.searchsorted(shown_by, shown_by)  # of an image in its row
+    contents = np.unique(rows.texts, return_inverse=True)[1]
+    for place in range(places.max(initial=-1) + 1):
+        own = np.zeros_like(contents)
+        own[shown_by[places == place]] = 1 + shown[places == place]
+        contents = np.unique(contents * (own.max() + 1) + own, return_inverse=True)[1]
+    return contents
 
 
-def pair_contents(rows: Rows, alike: Numbers, pairs: ImagePairs) -> Edges:
+def pair_contents(rows: Rows, alike: Numbers, pairs: Pairs) -> Pairs:
     """Pair the contents `alike` (R,) that have the same text, if each image of one matches an image of the other.
 
     Images match if `pairs` contains them, or if they are equal.
@@ -69,7 +55,7 @@ def pair_contents(rows: Rows, alike: Numbers, pairs: ImagePairs) -> Edges:
         table["covers"] == table["content_other"].map(sizes)
     )
     table = table[is_whole]
-    return Edges(
+    return Pairs(
         pairs.tier,
         table["content"].to_numpy(np.int64),
         table["content_other"].to_numpy(np.int64),
@@ -77,47 +63,29 @@ def pair_contents(rows: Rows, alike: Numbers, pairs: ImagePairs) -> Edges:
     )
 
 
-def link_copies(rows: Rows, exact: Numbers, alike: Numbers, edges: Sequence[Edges]) -> list[Link]:
+def link_copies(rows: Rows, exact: Numbers, alike: Numbers, edges: Sequence[Pairs]) -> list[Link]:
     """Link rows that are copies: by decisions of persons, equal contents, and contents that are alike.
 
     `exact` and `alike` (R,) number the contents with images compared by pixels and by image fingerprint.
     """
     has_image = np.bincount(rows.shown_by, minlength=len(rows.ids)) > 0
     with_image, without = np.flatnonzero(has_image), np.flatnonzero(~has_image)
-    copies = [(each.row, each.other) for each in rows.overrides if each.is_copy]
+    copies = [(each.row, each.other, np.nan) for each in rows.overrides if each.is_copy]
     links = [
-        Link(Tier.PERSON, np.array(copies, np.int64).reshape(-1), np.repeat(np.arange(len(copies)), 2)),
-        Link(Tier.SAME_PIXELS, with_image, exact[with_image]),
-        Link(Tier.SAME_TEXT, without, exact[without]),
-        Link(Tier.SAME_LOOK, with_image, alike[with_image]),
+        link_pairs(Tier.PERSON, copies),
+        link_equal(Tier.SAME_PIXELS, with_image, exact[with_image]),
+        link_equal(Tier.SAME_TEXT, without, exact[without]),
+        link_equal(Tier.SAME_LOOK, with_image, alike[with_image]),
     ]
     contents = pd.DataFrame({"number": alike, "row": np.arange(len(alike))})
-    return [*links, *(_expand(each, contents) for each in edges if each.tier is not Tier.SAME_SERIES)]
+    return [*links, *(expand(each, contents) for each in edges if each.tier is not Tier.SAME_SERIES)]
 
 
 def link_images(rows: Rows) -> list[Link]:
     """Link rows that show the same image, images that look the same, or images of a pair in `rows.pairs`."""
     looks = pd.DataFrame({"number": rows.looks, "row": rows.shown_by}).drop_duplicates()
     return [
-        Link(Tier.SAME_PIXELS, rows.shown_by, rows.pixels),
-        Link(Tier.SAME_LOOK, rows.shown_by, rows.looks),
-        *(_expand(each, looks) for each in rows.pairs),
+        link_equal(Tier.SAME_PIXELS, rows.shown_by, rows.pixels),
+        link_equal(Tier.SAME_LOOK, rows.shown_by, rows.looks),
+        *(expand(each, looks) for each in rows.pairs),
     ]
-
-
-def _expand(pairs: ImagePairs | Edges, entries: pd.DataFrame) -> Link:
-    """Return a link with one key per pair. `entries` has the columns `number`, as in the pairs, and `row`."""
-    keys = np.arange(len(pairs.left))
-    ends = pd.DataFrame(
-        {
-            "number": np.concatenate([pairs.left, pairs.right]),
-            "key": np.concatenate([keys, keys]),
-            "evidence": np.concatenate([pairs.evidence, pairs.evidence]),
-        }
-    ).merge(entries, on="number")
-    return Link(
-        pairs.tier,
-        ends["row"].to_numpy(np.int64),
-        ends["key"].to_numpy(np.int64),
-        ends["evidence"].to_numpy(np.float32),
-    )

@@ -45,12 +45,12 @@ class NormalizedDataset:
         return pa.array([split for split, own in self.roles.items() if own is role], pa.string())
 
     def find_exclusions(self, licences: pa.Array, policy: Licences) -> pa.Array:
-        """For each row, given its licence, why `policy.licences` excludes it, or null: (R,). A null licence is unknown.
+        """For each row, given its licence, why `policy.licences` excludes it, or null: (R,).
 
         An excluded row takes no part in deduplication, or an allowed row could be dropped as its duplicate. Evaluation
         rows do take part: training must not show what they show, whichever policy scores them later.
         """
-        words = licences.fill_null("").dictionary_encode()
+        words = licences.dictionary_encode()
         is_credentialed = self.access == Access.CREDENTIALED
         reasons = [refuse(each, policy, is_credentialed=is_credentialed) for each in words.dictionary.to_pylist()]
         return pa.array(reasons, pa.string()).take(words.indices)

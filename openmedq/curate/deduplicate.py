@@ -61,13 +61,13 @@ def _find_clean(found: Decisions) -> pa.Table:
     """For each evaluation row, which kind of copy of it is trained on, or null: CLEAN_SCHEMA, sorted by id."""
     is_evaluation = found.roles.is_evaluation
     copies = [link for link in found.links if link.tier in COPIES]
-    tiers = find_contaminated(copies, is_evaluation, found.is_trained)
+    tiers = find_contaminated(copies, found.roles, found.is_trained)
     return pa.table([found.rows.ids.filter(pa.array(is_evaluation)), tiers], schema=CLEAN_SCHEMA).sort_by("id")
 
 
 def _list_pairs(found: Decisions) -> pa.Table:
     pairs = pick_pairs(found.links, found.roles, found.rows.ranks == TRAIN, found.is_trained)
-    columns = [found.rows.ids.take(pa.array(pairs[name])) for name in ("row", "row_asked")]
+    columns = [found.rows.ids.take(pa.array(pairs[name])) for name in ("row", "row_other")]
     columns.append(pa.array([list(Tier)[place].value for place in pairs["tier"]], pa.string()))
     columns += [pa.array(pairs["evidence"], pa.float32(), from_pandas=True), pa.array(pairs["is_kept"])]
     return pa.table(columns, schema=PAIR_SCHEMA)

@@ -11,25 +11,23 @@ A decision compares a row with the row that is kept, never along a chain, and a 
 decisions do not depend on the order of the rows.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from openmedq.curate.contents import Edges, link_copies, link_images, number_contents, pair_contents
+from openmedq.curate.contents import link_copies, link_images, number_contents, pair_contents
 from openmedq.curate.links import (
     Flags,
     Link,
     Numbers,
+    Pairs,
     Roles,
     Shares,
     find_first,
-    first_of,
     link_pairs,
     narrow,
     separate,
@@ -141,33 +139,33 @@ def decide(rows: Rows, keep_out: str, compare: Callable[[Numbers], RowPairs]) ->
 def _pair_rows(images: list[Link], found: Decisions) -> Numbers:
     """The pairs (row, evaluation row) that share an image, of rows that are not excluded: (P, 2)."""
     tables = [np.empty((0, 2), np.int64)]
-    for link in images:
-        entries = pd.DataFrame({"row": link.rows, "key": link.keys})
-        evaluated = entries[found.roles.is_evaluation[link.rows]]
-        left = entries[found.is_left[link.rows]]
+    for entries in (link.entries[["row", "key"]] for link in images):
+        evaluated = entries[found.roles.is_evaluation[entries["row"]]]
+        left = entries[found.is_left[entries["row"]]]
         tables.append(left.merge(evaluated, on="key")[["row_x", "row_y"]].to_numpy(np.int64))
     pairs: Numbers = np.unique(np.concatenate(tables), axis=0)
     return pairs
 
 
-def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Edges]) -> None:
+def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Pairs]) -> None:
     """Keep the first remaining row of each content and of contents that are alike."""
     places, is_left = found.roles.places, found.is_left
-    order = np.argsort(places)
-    first = first_of(alike, order[is_left[order]])  # (R,) the row that stands for the row's content
-    likeness = _find_neighbors(found, alike, first, edges)
-    winner: dict[int, int] = {}  # row that stands for a content -> that of another content
-    for row in sorted(likeness, key=lambda row: int(places[row])):
-        kept = [other for other in likeness[row] if places[other] < places[row] and other not in winner]
-        if kept:
-            winner[row] = min(kept, key=lambda other: int(places[other]))
+    order = np.argsort(-places)
+    left = order[is_left[order]]
+    of_content = np.full(alike.max(initial=-1) + 1, -1)
+    of_content[alike[left]] = left  # the last assignment to a content wins: its first row stands for it
+    first = of_content[alike]
     winners = first.copy()
     tiers = np.full(len(winners), Tier.SAME_LOOK.value, object)
     evidence = np.full(len(winners), np.nan, np.float32)
-    for row, other in winner.items():
-        is_content = first == row
-        winners[is_content] = other
-        tiers[is_content], evidence[is_content] = likeness[row][other]
+    excluded: set[int] = set()
+    likeness = _find_likeness(found, of_content, first, edges)
+    for kept, row in sorted(likeness, key=lambda pair: (places[pair[1]], places[pair[0]])):
+        if excluded.isdisjoint((kept, row)):
+            excluded.add(row)
+            is_content = first == row
+            winners[is_content] = kept
+            tiers[is_content], evidence[is_content] = likeness[kept, row]
     is_copy = is_left & (winners != np.arange(len(winners)))
     is_exact = is_copy & (exact == exact[winners])
     has_image = np.bincount(found.rows.shown_by, minlength=len(winners)) > 0
@@ -178,32 +176,24 @@ def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Ed
         found.settle(where, winners, DuplicateReason.DUPLICATE_PERCEPTUAL, tier, evidence)
 
 
-def _find_neighbors(
-    found: Decisions, alike: Numbers, first: Numbers, edges: list[Edges]
-) -> dict[int, dict[int, tuple[str, float]]]:
-    """For each row that stands for a content, the rows of contents that are alike, with tier and evidence."""
-    near: dict[int, dict[int, tuple[str, float]]] = defaultdict(dict)
-    of_content = np.full(alike.max(initial=-1) + 1, -1)
-    of_content[alike] = first
-
-    def add(left: int, right: int, tier: Tier, share: float) -> None:
-        if left >= 0 and right >= 0 and left != right:
-            near[left][right] = near[right][left] = (tier.value, share)
-
+def _find_likeness(
+    found: Decisions, of_content: Numbers, first: Numbers, edges: list[Pairs]
+) -> dict[tuple[int, int], tuple[str, float]]:
+    """Pairs of rows that stand for contents that are alike, the one to keep first, with tier and evidence."""
+    places = found.roles.places
+    pairs: list[tuple[int, int, Tier | None, float]] = []
     for each in edges:
         ends = zip(of_content[each.left].tolist(), of_content[each.right].tolist(), each.evidence.tolist(), strict=True)
-        for left, right, share in ends:
-            add(left, right, each.tier, share)
+        pairs += [(one, other, each.tier, share) for one, other, share in ends]
     for row, other, is_copy, _ in found.rows.overrides:
-        left, right = int(of_content[alike[row]]), int(of_content[alike[other]])
-        if not (found.is_left[row] and found.is_left[other]):
-            continue
-        if is_copy:
-            add(left, right, Tier.PERSON, np.nan)
-        else:
-            near[left].pop(right, None)
-            near[right].pop(left, None)
-    return near
+        if found.is_left[row] and found.is_left[other]:
+            pairs.append((int(first[row]), int(first[other]), Tier.PERSON if is_copy else None, np.nan))
+    likeness = {  # a person's decision is later in the list, and counts
+        ((one, other) if places[one] < places[other] else (other, one)): (tier, share)
+        for one, other, tier, share in pairs
+        if one >= 0 and other >= 0 and one != other
+    }
+    return {pair: (tier.value, share) for pair, (tier, share) in likeness.items() if tier}
 
 
 def _find_places(rows: Rows) -> Numbers:

@@ -54,13 +54,6 @@ class Comparison(NamedTuple):
     agreement: float  # share of blocks that agree, of those that are not annotated
 
 
-class Blocks(NamedTuple):
-    """The B blocks of two aligned images that have fine structure in either."""
-
-    correlations: Floats  # (B,)
-    contrasts: Floats  # (2, B): standard deviations
-
-
 DIFFERENT = Comparison(None, 0.0)
 
 
@@ -106,25 +99,25 @@ def compare(evaluation: Gray, training: Gray, start: Start) -> Comparison:
     is_shown: Any = cv2.warpAffine(
         mask, warp[:2], own.shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=0
     )
-    return _judge(_correlate_blocks(own, _warp(other, warp, own), is_shown))
+    return _judge(*_correlate_blocks(own, _warp(other, warp, own), is_shown))
 
 
-def _judge(blocks: Blocks) -> Comparison:
-    agrees = blocks.correlations >= AGREES
+def _judge(correlations: Floats, contrasts: Floats) -> Comparison:
+    agrees = correlations >= AGREES
     if len(agrees) < _MIN_BLOCKS or not agrees.any():
         return DIFFERENT
-    contrasts = np.maximum(blocks.contrasts, _LEAST_CONTRAST)
+    contrasts = np.maximum(contrasts, _LEAST_CONTRAST)
     ratios = contrasts[0] / contrasts[1]
     ratios /= np.median(ratios[agrees])
-    is_altered = (blocks.correlations < DIFFERS) & (np.maximum(ratios, 1 / ratios) > ALTERED)
+    is_altered = (correlations < DIFFERS) & (np.maximum(ratios, 1 / ratios) > ALTERED)
     agreement = float(agrees.sum() / (~is_altered).sum())
     if agreement >= COPY_AGREEMENT and agrees.mean() >= COPY_COVERAGE:
         return Comparison(Tier.NEAR_IMAGE, agreement)
     return Comparison(Tier.SAME_SERIES if agreement >= SERIES_AGREEMENT else None, agreement)
 
 
-def _correlate_blocks(own: Gray, other: Gray, is_shown: Gray) -> Blocks:
-    """The blocks of two aligned images that have fine structure."""
+def _correlate_blocks(own: Gray, other: Gray, is_shown: Gray) -> tuple[Floats, Floats]:
+    """Correlations (B,) and both contrasts (2, B) of the blocks of two aligned images with fine structure in either."""
     fine, coarse = _FINE, _COARSE
     if max(own.shape) < 0.6 * COMPARED_PX:  # a small image has finer structure
         fine, coarse = 0.6 * fine, 0.6 * coarse
@@ -141,11 +134,11 @@ def _correlate_blocks(own: Gray, other: Gray, is_shown: Gray) -> Blocks:
     covariance = _average(first * second) - mean_1 * mean_2
     is_used = (_average(is_inner) > 0.99) & (_average(is_saturated) < 0.1)
     if not is_used.any():
-        return Blocks(np.empty(0, np.float32), np.empty((2, 0), np.float32))
+        return np.empty(0, np.float32), np.empty((2, 0), np.float32)
     gain = np.sqrt((deviation_1[is_used] ** 2).sum() / max((deviation_2[is_used] ** 2).sum(), 1e-6))
     is_used &= np.maximum(deviation_1, deviation_2 * min(gain, 3.0)) > _MIN_DEVIATION
     correlations = covariance / (deviation_1 * deviation_2 + 1e-3)
-    return Blocks(correlations[is_used], np.stack([deviation_1[is_used], deviation_2[is_used]]))
+    return correlations[is_used], np.stack([deviation_1[is_used], deviation_2[is_used]])
 
 
 def _average(values: NDArray[np.generic]) -> Floats:

@@ -1,8 +1,8 @@
 """Links between rows: what training rows share with evaluation rows, and how alike it is.
 
-A link is a list of (row, key) entries. A training row repeats an evaluation row if both have an entry with the same
-key: the number of decoded pixels, of a text, of a figure, or of a pair of images that are near copies. So thousands of
-rows on one image take thousands of entries, not millions of pairs.
+A link is a table of rows and keys. A training row repeats an evaluation row if both have the same key: the number of
+decoded pixels, of a text, of a figure, or of a pair of images that are near copies. So thousands of rows on one image
+take thousands of entries, not millions of pairs.
 """
 
 from collections import defaultdict
@@ -25,13 +25,24 @@ Counts = dict[str, dict[str, dict[str, dict[str, int]]]]  # {source: {evaluation
 
 
 @dataclass(frozen=True)
-class Link:
-    """Entries of rows that share something: arrays (L,)."""
+class Pairs:
+    """Pairs of images or contents that are alike, by number, and how alike they are (0 to 1): arrays (P,)."""
 
     tier: Tier
-    rows: Numbers
-    keys: Numbers
-    evidence: Shares | None = None  # likeness of 0 to 1 of what has the key; None: equal
+    left: Numbers
+    right: Numbers
+    evidence: Shares
+
+
+@dataclass(frozen=True)
+class Link:
+    """Entries of rows that share something.
+
+    The columns are `row`, `key`, and `evidence`: the likeness of 0 to 1 of what has the key, NaN where it is equal.
+    """
+
+    tier: Tier
+    entries: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -43,21 +54,38 @@ class Roles:
     places: Numbers  # in the order in which copies are kept
 
 
+def link_equal(tier: Tier, rows: Numbers, keys: Numbers) -> Link:
+    """The link of rows with equal keys."""
+    return Link(tier, pd.DataFrame({"row": rows, "key": keys, "evidence": np.float32(np.nan)}))
+
+
 def link_pairs(tier: Tier, pairs: Iterable[tuple[int, int, float]]) -> Link:
     """The link of pairs of rows with their evidence."""
     table = np.array(list(pairs), np.float64).reshape(-1, 3)
-    keys = np.arange(len(table))
     rows = table[:, :2].astype(np.int64)
-    return Link(tier, rows.T.ravel(), np.tile(keys, 2), np.tile(table[:, 2].astype(np.float32), 2))
+    return expand(Pairs(tier, rows[:, 0], rows[:, 1], table[:, 2].astype(np.float32)))
+
+
+def expand(pairs: Pairs, entries: pd.DataFrame | None = None) -> Link:
+    """The link of pairs, with one key per pair.
+
+    `entries` has the columns `number`, as in the pairs, and `row`; by default the pairs are of rows.
+    """
+    ends = pd.DataFrame(
+        {
+            "number": np.concatenate([pairs.left, pairs.right]),
+            "key": np.tile(np.arange(len(pairs.left)), 2),
+            "evidence": np.tile(pairs.evidence, 2),
+        }
+    )
+    return Link(pairs.tier, ends.rename(columns={"number": "row"}) if entries is None else ends.merge(entries, "inner"))
 
 
 def narrow(link: Link, is_evaluation: Flags) -> Link:
     """The entries whose key an evaluation row and another row have."""
-    of_evaluation = is_evaluation[link.rows]
-    shared = np.intersect1d(link.keys[of_evaluation], link.keys[~of_evaluation])
-    is_shared = np.isin(link.keys, shared)
-    evidence = None if link.evidence is None else link.evidence[is_shared]
-    return replace(link, rows=link.rows[is_shared], keys=link.keys[is_shared], evidence=evidence)
+    of_evaluation, keys = is_evaluation[link.entries["row"]], link.entries["key"]
+    shared = np.intersect1d(keys[of_evaluation], keys[~of_evaluation])
+    return replace(link, entries=link.entries[keys.isin(shared)])
 
 
 def separate(link: Link, pairs: Sequence[tuple[int, int]]) -> Link:
@@ -65,66 +93,33 @@ def separate(link: Link, pairs: Sequence[tuple[int, int]]) -> Link:
 
     The entries of such a row get keys of their own, which its remaining evaluation rows have too.
     """
-    apart = defaultdict(set)
-    for row, evaluation_row in pairs:
-        apart[row].add(evaluation_row)
-    is_own = np.isin(link.rows, list(apart))
-    rows, keys = [link.rows[~is_own]], [link.keys[~is_own]]
-    evidence = [] if link.evidence is None else [link.evidence[~is_own]]
-    fresh = int(link.keys.max(initial=-1)) + 1
-    for entry in np.flatnonzero(is_own).tolist():
-        same = np.flatnonzero(~is_own & (link.keys == link.keys[entry]))
-        same = same[~np.isin(link.rows[same], list(apart[int(link.rows[entry])]))]
-        kept = np.concatenate([[entry], same])
-        rows.append(link.rows[kept])
-        keys.append(np.full(len(kept), fresh))
-        if link.evidence is not None:
-            evidence.append(link.evidence[kept])
-        fresh += 1
-    return replace(
-        link,
-        rows=np.concatenate(rows),
-        keys=np.concatenate(keys),
-        evidence=np.concatenate(evidence) if evidence else None,
-    )
+    is_own = link.entries["row"].isin([row for row, _ in pairs])
+    own, rest = link.entries[is_own], link.entries[~is_own]
+    both = own.merge(rest, on="key", suffixes=("", "_other"))
+    both = both[~pd.MultiIndex.from_frame(both[["row", "row_other"]]).isin(pairs)]
+    fresh = expand(
+        Pairs(link.tier, both["row"].to_numpy(), both["row_other"].to_numpy(), both["evidence"].to_numpy(np.float32))
+    ).entries
+    fresh["key"] += link.entries["key"].max() + 1
+    return replace(link, entries=pd.concat([rest, fresh], ignore_index=True))
 
 
 def find_first(link: Link, roles: Roles, *, is_other_dataset_only: bool = False) -> tuple[Numbers, Shares]:
     """For each row, the evaluation row of highest preference that it is linked to, or -1, and the evidence: (R,)."""
-    by_preference = np.argsort(roles.places[link.rows], kind="stable")
-    by_preference = by_preference[roles.is_evaluation[link.rows[by_preference]]]
-    datasets = roles.datasets[link.rows]
-    first = first_of(link.keys, by_preference)  # (L,) an entry, not a row
+    pairs = _pair(link, roles, ~roles.is_evaluation, roles.is_evaluation)
     if is_other_dataset_only:
-        # The first and the second are of different datasets, so at least one is of another dataset than the row.
-        of_other = by_preference[datasets[by_preference] != datasets[first[by_preference]]]
-        second = first_of(link.keys, of_other)
-        first = np.where((first >= 0) & (datasets[first] == datasets), second, first)
-    nowhere = len(roles.places)
-    best = np.full(nowhere, nowhere)
-    entries = np.flatnonzero(first >= 0)
-    places = roles.places[link.rows[first[entries]]]
-    np.minimum.at(best, link.rows[entries], places)
-    evidence = np.full(nowhere, np.nan, np.float32)
-    if link.evidence is not None:
-        entries = entries[places == best[link.rows[entries]]]
-        np.fmax.at(evidence, link.rows[entries], link.evidence[entries])
-    order = np.argsort(roles.places)
-    winners: Numbers = np.append(order, -1)[best]
+        pairs = pairs[pairs["dataset"] != pairs["dataset_other"]]
+    pairs = pairs.sort_values(["place_other", "evidence"], ascending=[True, False]).drop_duplicates("row")
+    winners, evidence = np.full(len(roles.places), -1), np.full(len(roles.places), np.nan, np.float32)
+    winners[pairs["row"]], evidence[pairs["row"]] = pairs["row_other"], pairs["evidence"]
     return winners, evidence
 
 
-def first_of(keys: Numbers, candidates: Numbers) -> Numbers:
-    """For each entry, the first candidate with the entry's key, or -1: (L,)."""
-    first = np.full(keys.max(initial=-1) + 1, -1)
-    first[keys[candidates[::-1]]] = candidates[::-1]  # the last assignment to an index wins
-    return first[keys]
-
-
-def find_contaminated(links: Sequence[Link], is_evaluation: Flags, is_trained: Flags) -> list[Tier | None]:
+def find_contaminated(links: Sequence[Link], roles: Roles, is_trained: Flags) -> list[Tier | None]:
     """For each evaluation row, the strongest link to a row that is trained on, or None: (E,), in order of rows."""
-    found = _find_strongest(links, is_evaluation, is_trained)
-    return [found.get(row) for row in np.flatnonzero(is_evaluation).tolist()]
+    found = _find_strongest(links, roles, roles.is_evaluation, is_trained).groupby("row")["tier"].min().to_dict()
+    order = [*Tier, None]
+    return [order[found.get(row, -1)] for row in np.flatnonzero(roles.is_evaluation).tolist()]
 
 
 def count(links: Sequence[Link], roles: Roles, names: Sequence[str], is_training: Flags, is_trained: Flags) -> Counts:
@@ -132,22 +127,20 @@ def count(links: Sequence[Link], roles: Roles, names: Sequence[str], is_training
 
     Of the `is_training` rows, those of `is_trained` are kept.
     """
-    counts: Counts = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
-    for place in np.unique(roles.datasets[roles.is_evaluation]).tolist():
-        is_asked = roles.is_evaluation & (roles.datasets == place)
-        for source in np.unique(roles.datasets[is_training]).tolist():
-            is_source = is_training & (roles.datasets == source)
-            trained, asked = _find_strongest(links, is_source, is_asked), _find_strongest(links, is_asked, is_source)
-            for tier in Tier:
-                rows = [row for row, found in trained.items() if found is tier]
-                if not rows:
-                    continue
-                counts[names[source]][names[place]][tier.value] = {
-                    "training_rows": len(rows),
-                    "kept": int(is_trained[rows].sum()),
-                    "evaluation_rows": sum(found is tier for found in asked.values()),
-                }
-    return {source: {name: dict(tiers) for name, tiers in own.items()} for source, own in counts.items()}
+    cell = ["dataset_other", "dataset", "tier"]
+    trained = _find_strongest(links, roles, is_training, roles.is_evaluation)
+    trained["is_kept"] = is_trained[trained["row"]]
+    asked = _find_strongest(links, roles, roles.is_evaluation, is_training)
+    num_asked = asked.groupby(["dataset", "dataset_other", "tier"]).size()
+    counts: Counts = defaultdict(lambda: defaultdict(dict))
+    for place, num_rows, num_kept in trained.groupby(cell)["is_kept"].agg(["size", "sum"]).itertuples():
+        evaluation, source, tier = place
+        counts[names[source]][names[evaluation]][list(Tier)[tier].value] = {
+            "training_rows": num_rows,
+            "kept": num_kept,
+            "evaluation_rows": int(num_asked.get(place, 0)),
+        }
+    return counts
 
 
 def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_trained: Flags) -> pd.DataFrame:
@@ -156,34 +149,35 @@ def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_train
     Of each source, evaluation dataset, tier and outcome (`is_trained`) at most NUM_PAIRS, the least alike first.
 
     Returns:
-        Columns `row`, `row_asked` (row numbers of the training and the evaluation row), `tier` (its position),
+        Columns `row`, `row_other` (row numbers of the training and the evaluation row), `tier` (its position),
         `evidence` and `is_kept`.
     """
-    order = list(Tier)
-    tables = []
-    for number, link in enumerate(links):
-        entries = pd.DataFrame({"row": link.rows, "key": link.keys, "tier": order.index(link.tier), "link": number})
-        entries["evidence"] = np.float32(np.inf) if link.evidence is None else link.evidence
-        entries["dataset"], entries["place"] = roles.datasets[link.rows], roles.places[link.rows]
-        asked = entries[roles.is_evaluation[link.rows]].sort_values("place").drop_duplicates(["key", "dataset"])
-        trained = entries[is_training[link.rows]]
-        tables.append(trained.merge(asked[["key", "row", "dataset", "place"]], on="key", suffixes=("", "_asked")))
-    ascending = {"tier": True, "link": True, "place_asked": True, "evidence": False}
-    pairs = pd.concat(tables).sort_values([*ascending], ascending=[*ascending.values()], ignore_index=True)
-    pairs = pairs.drop_duplicates(["row", "dataset_asked"]).sort_values(["tier", "evidence", "place"])
-    pairs["evidence"] = pairs["evidence"].replace(np.inf, np.nan)
+    pairs = _find_strongest(links, roles, is_training, roles.is_evaluation).sort_values(["tier", "evidence", "place"])
     pairs["is_kept"] = is_trained[pairs["row"]]
-    cell = ["dataset", "dataset_asked", "tier", "is_kept"]
-    pairs["turn"] = pairs.groupby([*cell, "row_asked"]).cumcount()  # prefers other evaluation rows
+    cell = ["dataset", "dataset_other", "tier", "is_kept"]
+    pairs["turn"] = pairs.groupby([*cell, "row_other"]).cumcount()  # prefers other evaluation rows
     return pairs.sort_values(["tier", "turn"], kind="stable").groupby(cell).head(NUM_PAIRS)
 
 
-def _find_strongest(links: Sequence[Link], is_one: Flags, is_other: Flags) -> dict[int, Tier]:
-    """The rows of one kind that are linked to rows of the other, with their strongest link."""
+def _find_strongest(links: Sequence[Link], roles: Roles, is_one: Flags, is_other: Flags) -> pd.DataFrame:
+    """The strongest pair of each row of one kind and each dataset of the other kind, as of `_pair`, with `tier`."""
     order = list(Tier)
-    found: dict[int, Tier] = {}
-    for link in sorted(links, key=lambda link: order.index(link.tier), reverse=True):
-        keys = np.unique(link.keys[is_other[link.rows]])
-        if len(keys):
-            found.update(dict.fromkeys(link.rows[is_one[link.rows] & np.isin(link.keys, keys)].tolist(), link.tier))
-    return found
+    tables = [
+        _pair(link, roles, is_one, is_other).assign(tier=order.index(link.tier), link=number)
+        for number, link in enumerate(links)
+    ]
+    ascending = {"tier": True, "link": True, "place_other": True, "evidence": False}
+    pairs = pd.concat(tables).sort_values([*ascending], ascending=[*ascending.values()], na_position="first")
+    return pairs.drop_duplicates(["row", "dataset_other"], ignore_index=True)
+
+
+def _pair(link: Link, roles: Roles, is_one: Flags, is_other: Flags) -> pd.DataFrame:
+    """Each row of one kind, with the first row of the other kind in each dataset that has the same key.
+
+    Columns: `row`, `key`, `evidence`, `dataset`, `place` and, of the other row, `row_other`, `dataset_other` and
+    `place_other`.
+    """
+    rows = link.entries["row"]
+    entries = link.entries.assign(dataset=roles.datasets[rows], place=roles.places[rows])
+    others = entries[is_other[rows]].sort_values("place").drop_duplicates(["key", "dataset"])
+    return entries[is_one[rows]].merge(others.drop(columns="evidence"), on="key", suffixes=("", "_other"))

@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,30 +63,22 @@ def read(path: Path) -> list[Line]:
     return found
 
 
-def resolve(
-    path: Path, lines: Sequence[Line], ignored: Set[str], ids: pa.Array, is_evaluation: NDArray[np.bool_]
-) -> list[Override]:
+def resolve(path: Path, lines: Sequence[Line], ids: pa.Array, is_evaluation: NDArray[np.bool_]) -> list[Override]:
     """The decisions about the rows that take part, given their ids and whether they are of evaluation splits: (R,).
 
-    Decisions about `ignored` ids and datasets are left out, because the file may be shared with others who have them.
-
-    Raises:
-        ParamsError: an id is unknown, or both rows are evaluation rows. The message names the line and does not repeat
-            ids, which may be those of a dataset with restricted access.
+    A decision without effect is left out with a warning, because the file may be shared with others who have more
+    datasets. The warning does not repeat ids, which may be those of a dataset with restricted access.
     """
     known = [
         pc.index_in(pa.array([line.fields[place] for line in lines], pa.string()), ids).to_pylist() for place in (0, 1)
     ]
     found = []
     for (number, fields), row, other in zip(lines, *known, strict=True):
-        if not ignored.isdisjoint(each for name in fields[:2] for each in (name, name.split("/")[0])):
-            reason = "a dataset is absent, or a row is rejected, or excluded by licence or role"
-            logger.warning("%s: line %d is ignored: %s", path, number, reason)
-            continue
         if row is None or other is None:
             name = HEADER[0] if row is None else HEADER[1]
-            raise ParamsError(f"{path}: line {number}: no row that takes part has the id in {name}; remove the line")
-        if is_evaluation[row] and is_evaluation[other]:
-            raise ParamsError(f"{path}: line {number}: both rows are evaluation rows, which are always kept; remove it")
-        found.append(Override(row, other, fields[2] == COPY, f"{path}: line {number}"))
+            logger.warning("%s: line %d is ignored: no row that takes part has the id in %s", path, number, name)
+        elif is_evaluation[row] and is_evaluation[other]:
+            logger.warning("%s: line %d is ignored: evaluation rows, as both are, are always kept", path, number)
+        else:
+            found.append(Override(row, other, fields[2] == COPY, f"{path}: line {number}"))
     return found

@@ -5,21 +5,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from openmedq.curate.links import Link, Numbers, Shares
+from openmedq.curate.links import Link, Numbers, Pairs
 from openmedq.curate.overrides import Override
-from openmedq.curate.reasons import Tier
 
 EVALUATION, VALIDATION, TRAIN = range(3)  # ranks of roles: of two copies, the lower rank is kept
-
-
-@dataclass(frozen=True)
-class ImagePairs:
-    """Pairs of images that are alike, by the numbers of their looks, and how alike they are (0 to 1): arrays (P,)."""
-
-    tier: Tier
-    left: Numbers
-    right: Numbers
-    evidence: Shares
 
 
 @dataclass(frozen=True)
@@ -33,6 +22,6 @@ class Rows:
     shown_by: Numbers  # (S,) row, ascending
     pixels: Numbers  # (S,) number of the decoded pixels
     looks: Numbers  # (S,) number of the perceptual hash and thumbnail
-    pairs: Sequence[ImagePairs] = ()  # looks that are alike
+    pairs: Sequence[Pairs] = ()  # looks that are alike
     links: Sequence[Link] = ()  # by names (`identity`) and of near texts of rows without images
     overrides: Sequence[Override] = ()

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from openmedq.config import Validate
 from openmedq.curate import conditions
 from openmedq.curate.promises import PROMISES, Promises
-from openmedq.curate.tallies import Table, Tally
+from openmedq.curate.tallies import Table, tally
 from openmedq.datasets.card import Card
 from openmedq.schema import EXCLUDED_BY_REQUEST, INDEX_SCHEMA
 from openmedq.storage.shards import ShardStore
@@ -34,25 +34,18 @@ _COLUMNS = [
 ]
 
 _KEPT = """
-    CREATE TABLE rows (id VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, content UBIGINT);
+    CREATE TABLE rows (
+        dataset VARCHAR, id VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, content UBIGINT,
+        num_yes INTEGER, num_no INTEGER, is_foreign BOOLEAN, fails BOOLEAN[]);
     CREATE TABLE entries (
-        id VARCHAR, source VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, role VARCHAR, weight FLOAT);
+        id VARCHAR, dataset VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, role VARCHAR, weight FLOAT);
 """
 _KEEP_ROWS = """
-    INSERT INTO rows SELECT
-        id, file, row_group, row,
-        hash(texts, list_sort(labels), list_sort(list_transform(images, lambda image: image.pixels_sha256)))
-    FROM samples
+    INSERT INTO rows
+    SELECT dataset, id, file, row_group, row, content, num_yes, num_no, is_foreign, [{conditions}] FROM ({rows})
 """
-_KEEP_ENTRIES = """
-    INSERT INTO entries SELECT id, source, files.number, row_group, row, role, weight
-    FROM index LEFT JOIN files USING (source, shard)
-"""
-_FIND_REPEATED = """
-    CREATE TABLE repeated AS
-        SELECT id, min(role) <> max(role) AS has_two_roles FROM entries GROUP BY id HAVING count(*) > 1;
-    CREATE TABLE evaluated AS
-        SELECT content FROM entries JOIN rows USING (file, row_group, row) WHERE role = 'evaluation';
+_KEEP_ENTRIES = f"""
+    INSERT INTO entries SELECT id, source, {conditions.FILE}, row_group, row, role, weight FROM index
 """
 
 _DATASETS = """
@@ -60,23 +53,24 @@ _DATASETS = """
         id, found, read, num_rejected, read + num_rejected AS num_read_or_rejected, num_accounted,
         CASE WHEN found > num_by_request THEN (num_rejected - num_by_request) / (found - num_by_request) END
             AS rejected_share,
-        num_rows, (SELECT count(*) FROM entries WHERE source = counts.id AND role = 'train') AS num_train,
+        coalesce(num_rows, 0) AS num_rows,
+        (SELECT count(*) FROM entries WHERE dataset = counts.id AND role = 'train') AS num_train,
         num_published, found / nullif(num_published, 0) AS found_multiple,
         CASE WHEN num_yes + num_no > 0 THEN num_yes / (num_yes + num_no) END AS yes_share, yes_low, yes_high,
         num_foreign / nullif(num_rows, 0) AS foreign_share, max_foreign
-    FROM counts ORDER BY id
+    FROM counts LEFT JOIN (
+        SELECT dataset AS id, count(*) AS num_rows, sum(num_yes) AS num_yes, sum(num_no) AS num_no,
+            count(*) FILTER (WHERE is_foreign) AS num_foreign
+        FROM rows GROUP BY dataset) USING (id)
+    ORDER BY id
 """
 
-_NUMBERS = (
-    *("found", "read", "num_rejected", "num_by_request", "num_accounted", "num_published"),
-    *("num_rows", "num_yes", "num_no", "num_foreign"),
-)
+_NUMBERS = ("found", "read", "num_rejected", "num_by_request", "num_accounted", "num_published")
 _COUNTS = pa.schema(
     {"id": pa.string()}
     | dict.fromkeys(_NUMBERS, pa.int64())
     | dict.fromkeys(("yes_low", "yes_high", "max_foreign"), pa.float64())
 )
-_FILES = pa.schema({"source": pa.string(), "shard": pa.string(), "number": pa.int32()})
 _WORDS = pa.list_(pa.string())
 _CARDS = pa.schema(
     {"dataset": pa.string(), "splits": _WORDS, "licence": pa.string(), "classes": _WORDS, "answers": _WORDS}
@@ -93,7 +87,7 @@ def make_tables(
     settings: Validate,
     spill: Path,
 ) -> dict[str, Table]:
-    """Make the tables `rows`, `promises`, `duplicates`, `mix` and `datasets`, each with a row per dataset.
+    """Make the tables `rows`, `promises`, `mix` and `datasets`, each with a row per dataset.
 
     `cards`, `stores` and `waterfall` are by dataset; `complete` are the datasets that must have all published records.
     DuckDB writes to the folder `spill` what does not fit into MEMORY.
@@ -105,47 +99,35 @@ def make_tables(
         "memory_limit": MEMORY,
         "preserve_insertion_order": False,
     }
-    rows = Tally(conditions.of_rows(settings) | conditions.of_promises() | conditions.SHARES, conditions.SUMS)
-    repeated = Tally(conditions.UNIQUE_IDS)
-    mix, duplicates = Tally(conditions.of_mix(list(cards))), Tally(conditions.of_duplicates())
+    of_rows, of_promises = conditions.of_rows(settings), conditions.of_promises()
+    fails = [f"coalesce({sql}, false)" for sql in (of_rows | of_promises).values()]
+    kept = {statement: f"fails[{place}]" for place, statement in enumerate(of_rows | of_promises, 1)}
     with duckdb.connect(config=config) as database:
         database.execute(_KEPT)
         database.register("verdicts", verdicts)
         database.register("cards", pa.Table.from_pylist(list(starmap(_describe, cards.items())), _CARDS))
-        files: dict[tuple[str, str], int] = {}
-        for chunk in _read(stores, files):
+        for chunk in _read(stores):
             database.register("samples", chunk)
-            rows.add(database, conditions.ROWS)
-            database.execute(_KEEP_ROWS)
-        numbered = [dict(zip(_FILES.names, (*key, number), strict=True)) for key, number in files.items()]
-        database.register("files", pa.Table.from_pylist(numbered, _FILES))
+            database.execute(_KEEP_ROWS.format(conditions=", ".join(fails), rows=conditions.ROWS))
         for batch in scan_table(INDEX, INDEX_SCHEMA, ["id", "source", "shard", "row_group", "row", "role", "weight"]):
             database.register("index", batch)
             database.execute(_KEEP_ENTRIES)
-        database.execute(_FIND_REPEATED)
-        repeated.add(database, conditions.REPEATED)
-        mix.add(database, conditions.MIX)
-        duplicates.add(database, conditions.DUPLICATES)
         counts = [
-            _sum_up(name, each, cards[name].num_published if name in complete else None, rows.of(name))
+            _sum_up(name, each, cards[name].num_published if name in complete else None)
             for name, each in waterfall.items()
         ]
         database.register("counts", pa.Table.from_pylist(counts, _COUNTS))
-        datasets = database.sql(_DATASETS).df()
-    return {
-        "rows": rows.as_table(cards, conditions.of_rows(settings)) | repeated.as_table(cards),
-        "promises": rows.as_table(cards, conditions.of_promises()),
-        "duplicates": duplicates.as_table(cards),
-        "mix": mix.as_table(cards),
-        "datasets": Table(datasets, rows.as_table(cards, conditions.SHARES).examples),
-    }
+        rows = "SELECT * FROM rows"
+        return {
+            "rows": tally(database, rows, {name: kept[name] for name in of_rows} | conditions.UNIQUE_IDS, cards),
+            "promises": tally(database, rows, {name: kept[name] for name in of_promises}, cards),
+            "mix": tally(database, conditions.MIX, conditions.of_mix(list(cards)), cards),
+            "datasets": Table(database.sql(_DATASETS).df(), tally(database, rows, conditions.SHARES, cards).examples),
+        }
 
 
-def _read(stores: Mapping[str, ShardStore], files: dict[tuple[str, str], int]) -> Iterator[pa.Table]:
-    """The rows of all shards in chunks of about CHUNK_ROWS, with the columns that `conditions.ROWS` refers to.
-
-    Adds the number of each shard to `files`, by dataset and name.
-    """
+def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
+    """The rows of all shards in chunks of about CHUNK_ROWS, with the columns that `conditions.ROWS` refers to."""
     waiting: list[pa.RecordBatch] = []
     for dataset, store in stores.items():
         has_modes = PROMISES.get(dataset, Promises()).modes is not None
@@ -153,10 +135,9 @@ def _read(stores: Mapping[str, ShardStore], files: dict[tuple[str, str], int]) -
         modes = {(each.shard, each.number): _find_modes(each.rows) for each in sample}
         for group in store.scan(_COLUMNS):
             size = len(group.rows)
-            file = files.setdefault((dataset, group.shard), len(files))
             more = {
                 "dataset": pa.array([dataset] * size, pa.string()),
-                "file": pa.array(np.full(size, file, np.int32)),
+                "shard": pa.array([group.shard] * size, pa.string()),
                 "row_group": pa.array(np.full(size, group.number, np.int32)),
                 "row": pa.array(np.arange(size, dtype=np.int32)),
                 "texts": _normalize(group.rows["turns"]),
@@ -212,8 +193,8 @@ def _describe(name: str, card: Card) -> dict[str, Any]:
     }
 
 
-def _sum_up(name: str, counts: Mapping[str, Any], num_published: int | None, sums: Mapping[str, int]) -> dict[str, Any]:
-    """One row of the table `counts`, from a dataset's waterfall and the sums over its rows."""
+def _sum_up(name: str, counts: Mapping[str, Any], num_published: int | None) -> dict[str, Any]:
+    """One row of the table `counts`, from a dataset's waterfall."""
     promises = PROMISES.get(name, Promises())
     yes_low, yes_high = promises.yes_share or (None, None)
     return {
@@ -224,7 +205,6 @@ def _sum_up(name: str, counts: Mapping[str, Any], num_published: int | None, sum
         "num_by_request": sum(counts["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST),
         "num_accounted": sum(sum(counts[part].values()) for part in ("duplicate", "kept_out", "mix")),
         "num_published": num_published,
-        **{key: sums[key] for key in ("num_rows", *conditions.SUMS)},
         "yes_low": yes_low,
         "yes_high": yes_high,
         "max_foreign": promises.max_foreign,

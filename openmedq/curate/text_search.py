@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -18,11 +18,7 @@ from openmedq.curate.near_texts import QuestionIndex
 T = TypeVar("T")
 
 
-class Texts(NamedTuple):
-    """What the texts of a batch of rows tell."""
-
-    keys: list[bytes]  # of each row
-    copies: list[tuple[int, int, float]]  # (position in the batch, number of the evaluation row, share of equal words)
+Texts = tuple[list[bytes], list[tuple[int, int, float]]]  # as of `search`
 
 
 def search(
@@ -31,7 +27,9 @@ def search(
     executor: Executor,
     num_ahead: int,
 ) -> Iterator[tuple[T, Texts]]:
-    """Yield the first element of each batch, and what its texts tell.
+    """Yield the first element of each batch, the keys of its rows, and the copies among them.
+
+    A copy is (position in the batch, number of the evaluation row, share of equal words).
 
     Args:
         index: of the evaluation questions; each process reads it once, from a file below data/.partial.
@@ -62,7 +60,7 @@ def _search(path: Path, rows: pa.RecordBatch, asked: pa.Array) -> Texts:
     found = _load(path).find(turns if len(asked) == len(turns) else turns.take(asked))
     positions = asked.to_pylist()
     copies = [(positions[place], number, share) for place, number, share in found]
-    return Texts(make_keys(turns, rows["labels"]), copies)
+    return make_keys(turns, rows["labels"]), copies
 
 
 @lru_cache(maxsize=1)

@@ -66,7 +66,6 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
     return {
         "rows": _expect_none(conditions.of_rows(settings) | conditions.UNIQUE_IDS),
         "promises": _expect_none(conditions.of_promises()),
-        "duplicates": _expect_none(conditions.of_duplicates()),
         "mix": _expect_none(conditions.of_mix(list(cards))),
         "datasets": {
             "datasets are in the catalogue": gxe.ExpectColumnValuesToBeInSet(column="id", value_set=list(cards)),
@@ -146,8 +145,7 @@ def _describe(name: str, table: Table, outcome: Any, credentialed: set[str]) -> 
     """
     config, result, frame = outcome.expectation_config, outcome.result, table.frame
     statement, is_by_dataset = config.description, name == "datasets"
-    kwargs = {key: value for key, value in config.kwargs.items() if key != "batch_id"}
-    columns = [kwargs.pop(key) for key in ("column", "column_A", "column_B") if key in kwargs]
+    columns = [config.kwargs[key] for key in ("column", "column_A", "column_B") if key in config.kwargs]
     num_unexpected, observed = result.get("unexpected_count"), result.get("observed_value")
     red = sorted({str(row["id"]) for row in result.get("unexpected_index_list") or ()})
     at_fault = frame[frame["id"].isin(red)]
@@ -162,9 +160,6 @@ def _describe(name: str, table: Table, outcome: Any, credentialed: set[str]) -> 
     return {
         "table": name,
         "statement": statement,
-        "name": config.type,
-        "columns": columns if is_by_dataset else [],
-        "kwargs": dict(sorted(kwargs.items())),
         "success": bool(outcome.success),
         "num_rows": len(frame) if is_by_dataset else int(frame["num_rows"].sum()),
         "num_unexpected": None if num_unexpected is None else int(num_unexpected),

@@ -1,21 +1,24 @@
 import io
-import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from openmedq import paths
 from openmedq.cli import main
-from openmedq.config import Normalize
-from openmedq.curate import check
+from openmedq.config.render import render
 from openmedq.datasets import registry
 from openmedq.datasets.card import Access
-from openmedq.errors import ParamsError, SourceError
 from openmedq.reporting import sample
-from openmedq.schema import Rejected, Sample, Turn
+from openmedq.schema import Rejected, Sample
+from tests.curate.corpus import make_params
 from tests.stages import toyset
+
+FORMATS = "JPEG, PNG, GIF, TIFF, BMP, WEBP, JPEG2000"
+HOSTILE = "\x1b]0;title\x07 \x1b[31mWhere?"
+
+Check = Callable[[Path], list[str]]
 
 
 @pytest.fixture
@@ -27,83 +30,73 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "raw"
 
 
-def test_a_folder_is_summarized_and_nothing_is_written(raw: Path) -> None:
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Check:
+    """The lines that the command prints; the last states the time."""
+
+    def run(raw: Path) -> list[str]:
+        code = main(["check", "toy_set", "--raw", str(raw)])
+        printed = capsys.readouterr()
+        return [printed.err.splitlines()[-1]] if code else printed.out.splitlines()[:-1]
+
+    return run
+
+
+def test_a_folder_is_summarized_and_nothing_is_written(raw: Path, check: Check) -> None:
     before = sorted(raw.parent.rglob("*"))
-    summary = check.check("toy_set", raw)
+    lines = check(raw)
     assert sorted(raw.parent.rglob("*")) == before
-    assert json.loads(check.as_json(summary)) == {
-        "source": "toy_set",
-        "splits": {"test": 1, "train": 3},
-        "rejected": {"field missing": 1, "image unreadable": 1},
-        "num_images": 3,
-        "examples": {
-            "field missing": {
-                "id": "toy_set/4",
-                "file": "questions.json",
-                "record": "4",
-                "detail": "field `picture`",
-                "searched": str(raw),
-            },
-            "image unreadable": {
-                "id": "toy_set/3",
-                "file": "questions.json",
-                "record": "3",
-                "detail": "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP, JPEG2000",
-                "searched": str(raw),
-            },
-        },
-    }
-    (first,) = summary.first
-    assert first.id == "toy_set/0"
-    lines = check.render(summary).splitlines()
-    assert lines[0] == "toy_set: 4 rows, 3 distinct images"
-    assert {"  train: 3", "  test: 1", "  rejected, image unreadable: 1", "  Q: Where?", "  A: left"} <= set(lines)
+    assert lines[:11] == [
+        "toy_set: 4 rows, 3 distinct images",
+        "  test: 1",
+        "  train: 3",
+        "  rejected, field missing: 1",
+        f"    such as toy_set/4 ({raw}/questions.json, 4): field `picture`",
+        "  rejected, image unreadable: 1",
+        f"    such as toy_set/3 ({raw}/questions.json, 3): broken.png: none of {FORMATS}",
+        "first: toy_set/0 (questions.json, 0), split train",
+        "  Q: Where?",
+        "  A: left",
+        "  image: a.png, 24 x 24 px",
+    ]
+    assert sum(line.startswith("first: ") for line in lines) == 3
 
 
-def test_control_characters_do_not_reach_the_terminal(raw: Path) -> None:
-    summary = check.check("toy_set", raw)
-    hostile = replace(summary.first[0], turns=(Turn("\x1b]0;title\x07 Where?", "\x1b[31mleft"),))
-    printed = io.StringIO()
-    print(check.render(replace(summary, first=(hostile,))), file=printed)
+def test_control_characters_do_not_reach_the_terminal(raw: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = toyset.make_sample("0", question=HOSTILE)
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(lambda _: iter([hostile])))
+    printed = io.StringIO("\n".join(check(raw)))
+    printed.seek(0, io.SEEK_END)
     record = sample.Record(hostile.id, toyset.make_set().card, "In the mix", True, hostile, (("images", "\x1b[2J"),))
     sample.show(Console(file=printed), record, None, None)
-    assert printed.getvalue().count("left") == 2 and "\x1b" not in printed.getvalue()
+    assert printed.getvalue().count("Where?") == 2 and "\x1b" not in printed.getvalue()
 
 
-def test_rejections_alone_are_recognised(raw: Path) -> None:
+def test_rejections_alone_are_recognised(raw: Path, check: Check) -> None:
     for picture in raw.glob("*.png"):
         picture.unlink()
-    summary = check.check("toy_set", raw)
-    assert (summary.counts.splits, summary.first) == ({}, ())
-    assert summary.counts.rejected == {"field missing": 1, "image missing": 5}
-    example = f"  rejected, image missing: 5\n    such as toy_set/0 ({raw}/questions.json, 0): "
-    assert check.render(summary).partition(example)[2].splitlines()[0].endswith(f"; looked in {raw}")
+    lines = check(raw)
+    assert lines[:2] == ["toy_set: 0 rows, 0 distinct images", "  rejected, field missing: 1"]
+    assert lines[3] == "  rejected, image missing: 5"
+    assert lines[4].startswith(f"    such as toy_set/0 ({raw}/questions.json, 0): ")
+    assert lines[4].endswith(f"; looked in {raw}")
 
 
-def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SourceError, match=r"nowhere: no such folder; set --raw to the folder with the published files"):
-        check.check("toy_set", raw / "nowhere")
-
-    def read(_: Path) -> Iterator[Sample]:
-        return iter(())
-
-    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
-    with pytest.raises(SourceError, match=r"raw: no record of toy_set found"):
-        check.check("toy_set", raw)
+def test_a_wrong_folder_is_one_line(raw: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "nowhere: no such folder; set --raw to the folder with the published files" in check(raw / "nowhere")[0]
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(lambda _: iter(())))
+    assert "raw: no record of toy_set found" in check(raw)[0]
 
 
-def test_a_credentialed_set_shows_no_sample(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_credentialed_set_shows_no_sample(raw: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     card = toyset.CARD.model_copy(update={"access": Access.CREDENTIALED})
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(card=card))
-    summary = check.check("toy_set", raw)
-    for text in (check.render(summary), check.as_json(summary)):
-        assert "image unreadable" in text
-        assert not any(told in text for told in ("Where?", "toy_set/", "questions.json", ".png"))
+    text = "\n".join(check(raw))
+    assert "image unreadable" in text
+    assert not any(told in text for told in ("Where?", "toy_set/", "questions.json", ".png"))
 
 
-def test_settings_reach_the_reader(
-    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_settings_of_normalize_reach_the_reader(raw: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[object] = []
 
     def read(
@@ -113,16 +106,8 @@ def test_settings_reach_the_reader(
         return toyset.read(raw)
 
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
-    assert main(["check", "toy_set", "--raw", str(raw)]) == 0
-    assert main(["check", "toy_set", "--raw", str(raw), "--languages", "en, zh", "--allow-unofficial", "--json"]) == 0
+    check(raw)
+    params = make_params(normalize={"languages": ["en", "zh"], "allow_unofficial": True})
+    paths.PARAMS.write_text(render(params))
+    check(raw)
     assert taken == [("en",), False, ("en", "zh"), True]
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["source"] == "toy_set"
-
-
-def test_settings_have_the_defaults_of_normalize() -> None:
-    assert check.reader_settings() == Normalize()
-    assert check.reader_settings("zh") == Normalize(languages=("zh",))
-    with pytest.raises(ParamsError, match=r"^--languages: no language given; there are en, zh, separated"):
-        check.reader_settings(" ,")
-    with pytest.raises(ParamsError, match=r"^--languages: no language 'english'; there are en, zh, separated"):
-        check.reader_settings("en,english")

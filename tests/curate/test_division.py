@@ -33,11 +33,6 @@ def test_classes_are_in_proportion() -> None:
     assert Counter(labels[row][0] for row in scored) == {"a": 16, "b": 4}
 
 
-def test_another_seed_divides_otherwise() -> None:
-    labels, groups = [["a"], ["b"]] * 50, [str(row) for row in range(100)]
-    assert list(divide(labels, groups, 5, 0)[1]) != list(divide(labels, groups, 5, 1)[1])
-
-
 @pytest.mark.parametrize(
     ("labels", "groups", "number"),
     [(["a"] * 10, ["one"] * 10, "1 groups of rows"), (list("aaabbbb"), list("0123456"), "4 rows of the largest class")],

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.curate.duplicates import decide
+from openmedq.curate.links import Pairs
 from openmedq.curate.overrides import Override
 from openmedq.curate.reasons import DuplicateReason, Tier
-from openmedq.curate.rows import EVALUATION, ImagePairs, Rows
+from openmedq.curate.rows import EVALUATION, Rows
 from openmedq.errors import ParamsError
 
 
@@ -47,7 +48,7 @@ def _rows(lines: list[Line], overrides: tuple[Override, ...] = ()) -> Rows:
         texts=np.array([line.text for line in lines], np.int64),
         **numbers,
         looks=numbers["pixels"] // 10,
-        pairs=[ImagePairs(Tier.SAME_LOOK, left, left + 1, np.full(3, 0.5, np.float32))],
+        pairs=[Pairs(Tier.SAME_LOOK, left, left + 1, np.full(3, 0.5, np.float32))],
         overrides=overrides,
     )
 

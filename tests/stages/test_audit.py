@@ -16,8 +16,6 @@ from tests.curate.corpus import make_params
 
 from . import owndata
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.parametrize(
     ("text", "kind"),
@@ -80,7 +78,6 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     owndata.build(public=other)
     own = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"patient": "p", "split": "s"}, "is_private": True}
     paths.PARAMS.write_text(render(make_params(local={"own": own, "public": other})))
-    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     before = set(Path().rglob("*"))
     assert main(["audit", "--local", "own"]) == 0
     assert {path for path in Path().rglob("*") if path.parent != paths.PARTIAL} - before == {paths.SALT}
@@ -91,12 +88,25 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
         "  answer: a date: 1 row (line 3)",
         "  answer: a number of 6 or more digits: 1 row (line 4)",
         "  found by a look for text in the border: 1 row (line 4)",
-        "Patients in more than one split: 1 of 3",
-        "  3 rows with an image of public",
-        "  1 row with question, answer and image of public",
-        "  DVC: `dvc push` sends no output, because all are `push: false`",
+        "  public, same pixels: 2 rows",
+        "  public, same look: 1 row",
+        "  DVC: nothing, as long as all outputs in dvc.yaml are `push: false`",
     ):
         assert line in text.splitlines(), line
     assert "`export` allows it under policy.licences any, research" in text
     assert "data/training/metrics.json" in text  # of the stages' table
     assert not any(secret in text for secret in ("Miller", "2024", "0012345"))
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_near_copies_of_texts_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    question = "What is the most likely cause of severe colic and jaundice in this woman of forty?"
+    for folder, text in (("own", f"3. {question}"), ("other", question)):
+        Path(folder, "img").mkdir(parents=True)
+        talk = [{"from": "human", "value": text}, {"from": "gpt", "value": "Gallstones"}]
+        owndata.write_json([{"conversations": talk}], Path(folder, "table.json"))
+    own = {**owndata.DECLARED, "table": "table.json", "columns": None}
+    owndata.build(public=own | {"folder": "other"})
+    paths.PARAMS.write_text(render(make_params(local={"own": own, "public": own | {"folder": "other"}})))
+    assert main(["audit", "--local", "own"]) == 0
+    assert "  public, near text: 1 row" in capsys.readouterr().out.splitlines()

@@ -16,7 +16,7 @@ from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
 from openmedq.errors import ParamsError
 from openmedq.storage.shards import Group
 from openmedq.storage.tables import read_clean, read_table
-from tests.curate.corpus import ROLES, Row, picture, row, write_sets
+from tests.curate.corpus import Row, picture, row, write_sets
 
 from .test_deduplicate import CARDS, EXPECTED, make_rows, run_stage
 
@@ -166,15 +166,19 @@ def test_decisions_of_persons() -> None:
     assert run_stage(deduplicate={"overrides": "own.csv"}) == expected
 
 
-@pytest.mark.parametrize("row_id", ["absent/1", "text/6", "text/7", "text/rejected-0"])
-def test_decisions_about_rows_that_take_no_part_are_ignored(row_id: str, caplog: pytest.LogCaptureFixture) -> None:
-    excluded = [row("text/6", "train", "Why?", "so", licence="CC-BY-NC-4.0"), row("text/7", "spare", "Why?", "so")]
-    cards = CARDS | {"text": {"roles": ROLES | {"spare": "train"}}}
-    write_sets([*make_rows(), *excluded], cards, rejected={"text": {"image missing": 1}})
-    Path("own.csv").write_text(f"id_a,id_b,decision\n{row_id},text/4,copy\n", encoding="utf-8")
-    settings: dict[str, Any] = {"policy": {"licences": "commercial"}, "mix": {"roles": {"text": {"spare": None}}}}
-    assert run_stage(deduplicate={"overrides": "own.csv"}, **settings) == EXPECTED
-    assert "own.csv: line 2 is ignored: a dataset is absent, or a row is rejected" in caplog.text
+@pytest.mark.parametrize(
+    ("decision", "reason"),
+    [
+        ("text/9,text/4,copy", "no row that takes part has the id in id_a"),
+        ("text/4,text/6,copy", "no row that takes part has the id in id_b"),
+        ("text/3,b_first/5,copy", "evaluation rows, as both are, are always kept"),
+    ],
+)
+def test_decisions_without_effect_are_ignored(decision: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    write_sets([*make_rows(), row("text/6", "train", "Why?", "so", licence="CC-BY-NC-4.0")], CARDS)
+    Path("own.csv").write_text(f"id_a,id_b,decision\n{decision}\n", encoding="utf-8")
+    assert run_stage(deduplicate={"overrides": "own.csv"}, policy={"licences": "commercial"}) == EXPECTED
+    assert f"own.csv: line 2 is ignored: {reason}" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -184,11 +188,6 @@ def test_decisions_about_rows_that_take_no_part_are_ignored(row_id: str, caplog:
         ("", "own.csv: the first line must be id_a,id_b,decision"),
         ("id_a,id_b,decision\ntext/1,text/1,copy\n", "own.csv: line 2: expected two different ids, then copy or"),
         ("id_a,id_b,decision\na/1,a/2,copy\na/2,a/1,different\n", "own.csv: line 3: contradicts line 2; remove one"),
-        ("id_a,id_b,decision\ntext/1,text/9,copy\n", "own.csv: line 2: no row that takes part has the id in id_b"),
-        (
-            "id_a,id_b,decision\ntext/3,b_first/5,copy\n",
-            "own.csv: line 2: both rows are evaluation rows, which are alw",
-        ),
         ("id_a,id_b,decision\na_ü,b,copy\n".encode("latin-1"), "own.csv: is not CSV in UTF-8"),
     ],
 )

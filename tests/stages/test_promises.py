@@ -3,7 +3,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from openmedq.curate import deduplicate, mix, tables
+from openmedq.curate import deduplicate, mix
 from openmedq.curate.promises import PROMISES, Promises
 from openmedq.datasets import registry
 from openmedq.errors import ValidationError
@@ -12,22 +12,6 @@ from tests.stages.test_validate import CARDS, _project, _red, _rows, _template, 
 from tests.storage.drawing import save
 
 __all__ = ["_project", "_template"]  # fixtures of every test
-
-
-def test_chunks_do_not_change_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = _rows()
-    for each in rows[:5]:
-        each["turns"][0]["answer"] = ""
-    rows[3]["id"] = rows[2]["id"]
-    write_sets(rows, CARDS)
-    red = _red()
-    whole = _verdict()
-    monkeypatch.setattr(tables, "CHUNK_ROWS", 1)
-    assert _red() == red
-    assert _verdict() == whole
-    (empty,) = (one for one in whole["expectations"] if one["statement"] == "answers are not empty")
-    assert empty["examples"] == ["open_set/1", "open_set/2", "open_set/3"]
-    assert (empty["observed"], empty["num_unexpected"]) == ({"open_set": "5 of 5 rows"}, 5)
 
 
 KEPT: dict[str, Any] = {
