@@ -1,16 +1,13 @@
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from openmedq import paths
 from openmedq.cli import main
 from openmedq.config.render import render
 from openmedq.datasets import registry
 from openmedq.datasets.card import Access
-from openmedq.reporting import sample
 from openmedq.schema import Rejected, Sample
 from tests.curate.corpus import make_params
 from tests.stages import toyset
@@ -65,11 +62,8 @@ def test_a_folder_is_summarized_and_nothing_is_written(raw: Path, check: Check) 
 def test_control_characters_do_not_reach_the_terminal(raw: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = toyset.make_sample("0", question=HOSTILE)
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(lambda _: iter([hostile])))
-    printed = io.StringIO("\n".join(check(raw)))
-    printed.seek(0, io.SEEK_END)
-    record = sample.Record(hostile.id, toyset.make_set().card, "In the mix", True, hostile, (("images", "\x1b[2J"),))
-    sample.show(Console(file=printed), record, None, None)
-    assert printed.getvalue().count("Where?") == 2 and "\x1b" not in printed.getvalue()
+    printed = "\n".join(check(raw))
+    assert "Where?" in printed and "\x1b" not in printed
 
 
 def test_rejections_alone_are_recognised(raw: Path, check: Check) -> None:

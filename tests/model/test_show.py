@@ -30,7 +30,7 @@ def _make(source: str, record: str) -> Sample:
 
 
 STORED = {
-    "vqa_rad": [_make("vqa_rad", name) for name in ("1", "copy", "near", "no role", "late")],
+    "vqa_rad": [_make("vqa_rad", name) for name in ("1", "copy", "near", "no role", "late", "\x1b[2J")],
     "mimic_cxr": [_make("mimic_cxr", "1")],
 }
 
@@ -100,6 +100,10 @@ def test_a_record_of_the_mix(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_a_record_that_is_not_in_the_mix(name: str, outcome: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome in _show(name, capsys)
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\x1b" not in _show("vqa_rad/\x1b[2J", capsys)
 
 
 def test_a_split_without_a_role_and_a_weight_of_zero(capsys: pytest.CaptureFixture[str]) -> None:
