@@ -1,8 +1,9 @@
-"""Checks of a downloaded file: its size, its first bytes, and how the server sends it.
+"""Checks of a downloaded file: its size, its first bytes, whether a zip is complete, and how the server sends it.
 
 Files with a hash, from the card or the host, are verified in `file`; the checks of bytes are for files without one.
 """
 
+import zipfile
 from pathlib import Path, PurePosixPath
 
 import aiohttp
@@ -29,11 +30,15 @@ def size_bounds(file: File) -> tuple[float, float]:
     return 0, float("inf")
 
 
-def begins_as_named(file: File, path: Path) -> bool:
-    """Whether the first bytes of a file agree with its name; True if a hash is known, which is checked instead."""
+def is_as_named(file: File, path: Path) -> bool:
+    """Whether the first bytes of a file agree with its name, and a zip is complete; True if a hash is known instead."""
+    if has_hash(file):
+        return True
     with path.open("rb") as data:
         start = data.read(START_BYTES)
-    return has_hash(file) or (unexpected.describe(start) is None and _fits_name(file.path.lower(), start))
+    name = file.path.lower()
+    is_begun = unexpected.describe(start) is None and _fits_name(name, start)
+    return is_begun and (not name.endswith((".zip", ".npz")) or zipfile.is_zipfile(path))  # its directory comes last
 
 
 def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> None:

@@ -176,7 +176,7 @@ class _Work:
         if not expected:  # nor was it recorded: the user put it there
             low, high = checks.size_bounds(file)
             is_md5 = file.md5 is None or file.md5 == origin.compute_md5(path)
-            if not (low <= found.size_bytes <= high and is_md5 and checks.begins_as_named(file, path)):
+            if not (low <= found.size_bytes <= high and is_md5 and checks.is_as_named(file, path)):
                 return False
         self._record(file, found)
         return True

@@ -87,18 +87,20 @@ class _Download:
         self._reset()
 
     async def receive(self) -> None:
-        """Append the missing bytes; or, if the data there has no validator or another one, receive all."""
-        begun = _read_tag(self.tag)
-        if self.num_bytes and not begun:
+        """Append the missing bytes; receive all if the data there may be of another version, and no hash would tell."""
+        begun = _read_tag(self.tag) if self.num_bytes else ""
+        if self.num_bytes and not (begun or checks.has_hash(self.file)):
             self._start_over()
-        headers = {"Range": f"bytes={self.num_bytes}-", "If-Range": begun} if self.num_bytes else {}
+        headers = {"Range": f"bytes={self.num_bytes}-"} if self.num_bytes else {}
+        if begun:
+            headers["If-Range"] = begun
         async with self.client.get(self.file.url, headers) as response:
             first, total = _parse_range(response)
             validator = _choose_validator(response)
             checks.check_framing(self.file, response)
             if response.status == 416 and total == self.num_bytes:
                 return
-            is_same = not self.num_bytes or validator == begun  # compared, because some servers ignore If-Range
+            is_same = begun in ("", validator)  # compared, because some servers ignore If-Range
             if first != self.num_bytes or not is_same:
                 self._start_over()
                 if first:
@@ -125,7 +127,7 @@ class _Download:
                 checks.check_size(file, self.num_bytes, is_all=False)
 
     def check(self) -> None:
-        """Delete the complete file, and raise an error, if it is empty or has another size or hash than expected."""
+        """Delete the complete file and raise an error if it is empty, a cut zip, or of a wrong size or hash."""
         where = f"{self.file.path}: {plain(self.file.url)}"
         try:
             if not self.num_bytes:
@@ -137,6 +139,8 @@ class _Download:
                         f"{where} has {name} {digest.hexdigest()}, expected {expected}; it is deleted; run the command "
                         "again; if the publisher changed the file, update its card"
                     )
+            if not checks.is_as_named(self.file, self.temporary):
+                raise AcquisitionError(f"{where} is incomplete; it is deleted; run the command again")
         except (AcquisitionError, ChecksumError):
             self._start_over()
             raise

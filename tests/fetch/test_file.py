@@ -36,6 +36,19 @@ def test_a_cut_file_resumes(fetch: Fetch) -> None:
     assert second.headers["If-Range"]
 
 
+def test_a_file_of_known_hash_resumes_without_a_validator(fetch: Fetch) -> None:
+    with serve(SITE, [faults.cut(1_000_000).on(PLACE, times=1), faults.state()]) as server:
+        assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+        assert [request.status for request in server.asked(PLACE)] == [200, 206]
+    Path("data").rename("begun")
+    PARTIAL.parent.mkdir(parents=True)
+    PARTIAL.write_bytes(OTHER[:1000])
+    with serve(SITE) as server:
+        with pytest.raises(ChecksumError, match="it is deleted"):
+            fetch(server, make_set(PINNED))
+        assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+
+
 def test_after_cuts_partial_data_is_kept(fetch: Fetch) -> None:
     with serve(SITE, [faults.cut(1000).on(PLACE)]) as server:
         with pytest.raises(

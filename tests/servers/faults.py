@@ -77,8 +77,8 @@ def change(data: bytes | Path) -> Fault:
     return _instead(lambda content: Content(data))
 
 
-def status(code: int, *, retry_after: int | str | None = None) -> Fault:
-    """Status `code`, with `Retry-After` in seconds or as a date."""
+def status(code: int, *, retry_after: int | None = None) -> Fault:
+    """Status `code`, with `Retry-After` in seconds."""
     page = send_page(f"{code}", code)
     headers = dict(page.headers) | ({} if retry_after is None else {"Retry-After": str(retry_after)})
     return answer(replace(page, headers=headers))
