@@ -72,6 +72,17 @@ def test_what_is_not_the_file_is_refused_and_not_recorded(fetch: Fetch, name: st
         assert read_all(fetch(server, pinned)) == {name: data}, "a published hash is enough"
 
 
+def test_a_cut_zip_is_refused_and_not_recorded(fetch: Fetch) -> None:
+    """Its host packs it while it sends it, so its size is unknown."""
+    files = make_set(make_files({"a.zip": WHOLE["a.zip"]}))
+    with serve({f"{URL}a.zip": WHOLE["a.zip"]}, [faults.shorten(len(WHOLE["a.zip"]) - 30)]) as server:
+        with pytest.raises(AcquisitionError, match=r"^a\.zip: \S+ is incomplete; it is deleted; run the com"):
+            fetch(server, files)
+        assert not (FOLDER / "a.zip").exists() and not ledger.read("toy_set")
+        server.faults.clear()
+        assert read_all(fetch(server, files)) == {"a.zip": WHOLE["a.zip"]}
+
+
 PAGES = {
     "a mark of its encoding": b"\xef\xbb\xbf<!DOCTYPE html><html>",
     "XHTML": b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
@@ -119,6 +130,8 @@ def test_an_accepted_file_is_fetched_anew(fetch: Fetch, capsys: pytest.CaptureFi
     assert "accept slake FILE" in ledger.HEADER.format("slake")
     assert main(["accept", "slake", "a.csv"]) == 0
     assert capsys.readouterr().out == "slake: a.csv: will be downloaded and recorded again\n"
+    assert main(["accept", "slake"]) == 0
+    assert capsys.readouterr().out == "slake: no recorded file, so nothing to accept\n"
     Path("data/raw/slake").rename("data/raw/toy_set")
     with serve({f"{URL}a.csv": good}) as server:
         assert read_all(fetch(server, set_)) == {"a.csv": good}
