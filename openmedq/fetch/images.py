@@ -5,6 +5,7 @@ missing. img2dataset's own retries are off: they come at once, and for missing i
 """
 
 import asyncio
+import errno
 import hashlib
 import json
 import logging
@@ -32,7 +33,7 @@ from openmedq.fetch.pmc import Address
 from openmedq.storage.fetched import LINKED_IMAGES, SCHEMA, Outcomes, Status, add_shard, read_outcomes
 from openmedq.storage.folders import find_all
 from openmedq.storage.progress import progress
-from openmedq.storage.publish import remove
+from openmedq.storage.publish import is_disk_full, remove
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def fetch_linked(
         AcquisitionError: the bucket's answers have another form, or img2dataset failed.
     """
     folder = needs.folder_of(dataset_id) / LINKED_IMAGES
+    remove(folder.with_name("addresses"))  # which earlier versions wrote
     wanted = {image.name: image for image in linked}
     before = read_outcomes(folder)
     fetch([*wanted.values()], folder, paths.RAW / dataset_id / needs.PARTIAL / LINKED_IMAGES, execution)
@@ -107,7 +109,12 @@ def fetch(images: Sequence[LinkedImage], folder: Path, temporary: Path, executio
 
 
 def _download(shard: pa.Table, work: Path, execution: Execution) -> list[dict[str, Any]]:
-    """Download the images of a shard, and return img2dataset's rows; AcquisitionError if it fails."""
+    """Download the images of a shard, and return img2dataset's rows.
+
+    Raises:
+        AcquisitionError: img2dataset failed.
+        OSError: the disk is full.
+    """
     if not shard.num_rows:
         return []
     remove(work)
@@ -118,6 +125,8 @@ def _download(shard: pa.Table, work: Path, execution: Execution) -> list[dict[st
     try:
         rows: list[dict[str, Any]] = pq.read_table(work / OUTPUT / "00000.parquet", columns=columns).to_pylist()
     except (pa.ArrowInvalid, FileNotFoundError):
+        if is_disk_full(OSError(log)):  # the last error of the log is another one
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         lines = list(filter(None, map(str.strip, re.split(r"[\r\n]+", log))))
         last = next(reversed([line for line in lines if "error" in line.lower()] or lines), "no reason given")
         raise AcquisitionError(f"img2dataset failed: {last}; complete shards are kept; run the command again") from None

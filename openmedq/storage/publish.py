@@ -66,11 +66,12 @@ def _copy(temporary: Path, target: Path) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the error means a full disk. Libraries in Rust and C++ state it only in the message."""
+    """Whether the error means a full disk. SQLite and libraries in Rust and C++ state it only in the message."""
     if isinstance(error, OpenMedQError):
         return False
     errors = (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "errno", None) in errors or any(os.strerror(number) in str(error) for number in errors)
+    messages = ("database or disk is full", *map(os.strerror, errors))
+    return getattr(error, "errno", None) in errors or any(message in str(error) for message in messages)
 
 
 def _describe_full_disk(place: Path, target: Path, size_bytes: int | None = None) -> DiskFullError:

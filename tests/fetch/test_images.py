@@ -22,7 +22,7 @@ from openmedq.schema import Reason, Rejected
 from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
 from tests.connections import guard, read_attempts
 from tests.datasets.conftest import FolderOf
-from tests.fetch.conftest import Fetch
+from tests.fetch.conftest import Fetch, make_set
 from tests.servers import Server, faults, publish, serve
 
 HOST = "pmc-oa-opendata.s3.amazonaws.com"
@@ -146,6 +146,18 @@ def test_what_an_interruption_or_a_damaged_shard_leaves_is_fetched_again(
         assert len(server.asked(IMAGES)) - num_before == 8 - 3
 
 
+@pytest.mark.usefixtures("project")
+def test_a_full_disk_is_named(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = "OSError: [Errno 28] Error writing: No space left on device\nshard 0 failed with error closed file"
+    monkeypatch.setattr(images, "_run", lambda work, execution: log)
+    set_ = SimpleNamespace(card=make_set(()).card, linked_images=lambda folder: LINKED)
+    with (
+        serve(FILES) as server,
+        pytest.raises(AcquisitionError, match=r"^data/raw/toy_set/files: the disk is full; free"),
+    ):
+        fetch(server, set_)
+
+
 def test_a_program_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_PROGRAM", "tests.fetch.no_such_program")
     with (
@@ -188,10 +200,13 @@ def test_rocos_pictures_come_from_the_bucket(
         server.faults[:] = [faults.not_found().on(urlsplit(gone).netloc + urlsplit(gone).path)]
         server.faults += [faults.html(is_disguised=True).on(urlsplit(page).netloc + urlsplit(page).path)]
         found = fetch(server, set_)
+        assert found.folder is not None
         num_requests = len(server.requests)
+        of_earlier_versions = found.folder / "addresses/00000.parquet"
+        of_earlier_versions.parent.mkdir()
+        of_earlier_versions.touch()
         assert fetch(server, set_) == found
         assert len(server.requests) == num_requests, "a second run sends no request"
-    assert found.folder is not None
     assert "pictures/00000.parquet" in {entry.path for entry in found.files}
     expected, taken = take_bytes(raw), take_bytes(found.folder)
     assert taken.keys() == expected.keys()

@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,7 @@ def test_writers_take_turns() -> None:
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+        sqlite3.OperationalError("database or disk is full"),
     ],
     ids=str,
 )
