@@ -30,11 +30,11 @@ def open_pseudonyms() -> Callable[[str], str]:
 
 def _read_key() -> bytes:
     """The key in the file paths.SALT, which git ignores; the first call makes it, readable by its owner alone."""
-    with exclusive(paths.SALT):
-        if not paths.SALT.exists():
-            paths.SALT.parent.mkdir(parents=True, exist_ok=True)
-            temporary = paths.SALT.with_name(f".{paths.SALT.name}")
-            temporary.touch(0o600)
-            temporary.write_bytes(secrets.token_bytes(KEY_SIZE_BYTES))
-            temporary.replace(paths.SALT)
+    if not paths.SALT.exists():
+        with exclusive(paths.SALT):
+            if not paths.SALT.exists():  # another process may have made it meanwhile
+                temporary = paths.SALT.with_name(f".{paths.SALT.name}")
+                temporary.touch(0o600)
+                temporary.write_bytes(secrets.token_bytes(KEY_SIZE_BYTES))
+                temporary.replace(paths.SALT)
     return paths.SALT.read_bytes()

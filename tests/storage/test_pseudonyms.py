@@ -4,6 +4,7 @@ import pytest
 
 from openmedq import paths
 from openmedq.storage.pseudonyms import PSEUDONYM, open_pseudonyms
+from openmedq.storage.publish import remove
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -15,5 +16,8 @@ def test_a_pseudonym_is_kept_by_its_key_alone() -> None:
     assert PSEUDONYM.fullmatch(first) and first != pseudonym("Doe^John")
     assert open_pseudonyms()("Doe^Jane") == first
     assert paths.SALT.stat().st_mode & 0o777 == 0o600
+    remove(paths.PARTIAL)
+    assert open_pseudonyms()("Doe^Jane") == first
+    assert not paths.PARTIAL.exists(), "the lock is taken to make the key, not to read it"
     paths.SALT.unlink()
     assert open_pseudonyms()("Doe^Jane") != first
