@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from openmedq import paths
 from openmedq.config import Download, Params
@@ -91,10 +92,10 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     for step in steps:
         table.add_row(
             step.dataset_id,
-            "-" if step.skipped else decimal(step.num_bytes) if step.num_bytes else "?",
+            "-" if step.skipped else _format(step.num_bytes, step.num_unsized),
             decimal(step.present_bytes) if step.present_bytes else "-",
-            "-" if step.skipped else decimal(step.disk_bytes) if step.disk_bytes else "?",
-            step.skipped,
+            "-" if step.skipped else _format(step.disk_bytes, step.num_unsized),
+            Text(step.skipped or ""),
         )
     console.print(table)
     needed = sum(max(0, step.disk_bytes - step.present_bytes) for step in steps)
@@ -113,3 +114,8 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
         until = "until params.yaml sets it to true"
         console.out(f"download.fetch is false: `dvc repro` downloads nothing {until}.", highlight=False)
     return has_room
+
+
+def _format(num_bytes: int, num_unsized: int) -> str:
+    """A size, as `1.5 GB + ?` if there are also files of unknown size."""
+    return " + ".join([decimal(num_bytes)] * (num_bytes > 0) + ["?"] * (num_unsized > 0 or not num_bytes))

@@ -48,7 +48,7 @@ def test_all_is_to_be_fetched_and_unknown_sizes_are_named() -> None:
     assert step.skipped is None
     assert (step.num_bytes, step.num_unsized) == (1_502_000_000, 1)
     text, _ = show([step])
-    assert "toy_set 1.5 GB - 3.0 GB" in text
+    assert "toy_set 1.5 GB + ? - 3.0 GB + ?" in text
     assert "Sizes are approximate, without 1 file of unknown size." in text
 
 
@@ -97,5 +97,7 @@ def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_mirror_holds_is_taken_from_there() -> None:
-    lie("questions.json", 1, Path("supplied/toy_set"))
-    assert plan(make_sets()).skipped == "present in supplied/toy_set"
+    lie("questions.json", 1, Path("supplied [old]/toy_set"))
+    step = plan(make_sets(), download={"mirror": "supplied [old]", "fetch": True})
+    assert step.skipped == "present in supplied [old]/toy_set"
+    assert step.skipped in show([step])[0]
