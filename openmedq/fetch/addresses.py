@@ -35,8 +35,8 @@ def parse_endpoint(base: str, name: str) -> URL:
 
 
 def join(current: URL, location: str) -> URL:
-    """Resolve the `Location` of a redirect; ValueError if it is not a valid address."""
-    return current.join(URL(location.strip())).with_user(None)
+    """Resolve the `Location` of a redirect, unchanged but for spaces: it may be signed; ValueError if it is invalid."""
+    return current.join(URL(location.strip().replace(" ", "%20"), encoded=True)).with_user(None)
 
 
 def is_private(url: URL) -> bool:

@@ -164,9 +164,9 @@ def _choose_validator(response: aiohttp.ClientResponse) -> str:
 
 
 def _read_tag(tag: Path) -> str:
-    """The validator of the version; "" if the tag is missing or damaged, as a power failure leaves it."""
+    """The validator of the version; "" if the tag is missing, damaged by a power failure, or an earlier version's."""
     try:
         validator = tag.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError):
         return ""
-    return validator if validator.isprintable() else ""
+    return validator if validator.isprintable() and not validator.startswith("[") else ""

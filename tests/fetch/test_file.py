@@ -43,6 +43,7 @@ def test_a_file_of_known_hash_resumes_without_a_validator(fetch: Fetch) -> None:
     Path("data").rename("begun")
     PARTIAL.parent.mkdir(parents=True)
     PARTIAL.write_bytes(OTHER[:1000])
+    PARTIAL.with_name(f"{PARTIAL.name}.tag").write_text('["a", 3000000]')  # of an earlier version
     with serve(SITE) as server:
         with pytest.raises(ChecksumError, match="it is deleted"):
             fetch(server, make_set(PINNED))
@@ -198,7 +199,7 @@ def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
 
 
-@pytest.mark.parametrize("tag", [None, b"", b"\xff", b'"a"\r\nX-Injected: 1'])
+@pytest.mark.parametrize("tag", [None, b"", b"\xff", b'"a"\r\nX-Injected: 1', b'["a", 3]'])
 def test_a_part_of_unknown_version_is_not_continued(fetch: Fetch, tag: bytes | None) -> None:
     PARTIAL.parent.mkdir(parents=True)
     PARTIAL.write_bytes(DATA[:1000])
