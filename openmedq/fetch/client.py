@@ -102,6 +102,11 @@ class Client:
         except aiohttp.ClientConnectorCertificateError:
             advice = "nothing was sent; check this machine's date, and the certificate of its proxy (SSL_CERT_FILE)"
             raise AcquisitionError(f"{plain(url)}: the server's certificate is not trusted; {advice}") from None
+        except UnicodeError:  # of IDNA
+            advice = "see execution.endpoints, HF_ENDPOINT and the dataset's page"
+            raise AcquisitionError(
+                f"{plain(url)}: its host, or the one it redirects to, is not a valid name; {advice}"
+            ) from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise RetryableError(_describe(error)) from None
 

@@ -119,11 +119,11 @@ def test_redirects_end(fetch: Fetch) -> None:
     "target",
     [
         *("ftp://physionet.org/a.csv", "file:///etc/passwd", "http://example.org/a.csv", "https://[", "javascript:a"),
-        *("https://example.org:99999/", "https:///a.csv"),
+        *("https://example.org:99999/", "https:///a.csv", f"https://{'a' * 64}/", "https://a..b/"),
     ],
 )
 def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch, target: str) -> None:
-    message = r"redirects to (an unprotected|an invalid address)"
+    message = r"redirects to (an unprotected|an invalid address)|or the one it redirects to, is not a valid name"
     fault = faults.answer(faults.redirect(target, 302))
     with serve(SITE, [fault]) as server, pytest.raises(AcquisitionError, match=message):
         fetch(server, make_set(FILES))
@@ -190,12 +190,13 @@ def test_an_endpoint_is_an_address(base: str, monkeypatch: pytest.MonkeyPatch) -
         Client(Execution())
 
 
-@pytest.mark.parametrize("place", ["a b.csv", "a%20b.csv", " a b.csv "])
+@pytest.mark.parametrize("place", ["a b.csv", "a%20b.csv?name=%27a%27&signature=a%2Fb%2B", " a b.csv "])
 def test_blanks_of_a_redirect_are_quoted(fetch: Fetch, place: str) -> None:
     """Spaces would end the request line; the rest of a signed address does not change."""
     blank = faults.answer(faults.redirect(place, 302)).on("*/imgs/a.csv")
     with serve({f"{URL}a%20b.csv": DATA["a.csv"]}, [blank]) as server:
         assert read_all(fetch(server, make_set(make_files(DATA)), attempts=1)) == DATA
+        assert server.asked("*/imgs/a b.csv")[0].query == place.partition("?")[2]
 
 
 @pytest.mark.parametrize("prefix", ["http://", ""])
