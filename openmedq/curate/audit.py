@@ -18,8 +18,9 @@ from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.duplicates import decide
 from openmedq.curate.images import ThumbnailFile
-from openmedq.curate.links import count
+from openmedq.curate.links import find_strongest
 from openmedq.curate.normalize import Counts, rows
+from openmedq.curate.reasons import Tier
 from openmedq.curate.rows import TRAIN
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
@@ -124,11 +125,10 @@ def _compare(dataset: LocalDataset, store: ShardStore, params: Params, copies: C
     with tempfile.TemporaryFile() as file:
         table = collect(datasets, every, ThumbnailFile(file), store.folder.parent)
     found = decide(table, "all", lambda pairs: compare_rows(datasets, every, pairs))
-    names = [each.id for each in datasets]
-    for other_id, own in count(found.links, found.roles, names, table.ranks == TRAIN, found.is_trained).items():
-        for tier, numbers in own[dataset.card.id].items():
-            copies[other_id, tier] = numbers["evaluation_rows"]
-    return names[1:]
+    pairs = find_strongest(found.links, found.roles, found.roles.is_evaluation, table.ranks == TRAIN)
+    for place, tier in sorted(zip(pairs["dataset_other"], pairs["tier"], strict=True)):
+        copies[datasets[place].id, list(Tier)[tier]] += 1
+    return [other.id for other in others]
 
 
 def _list_others(name: str) -> Iterator[NormalizedDataset]:

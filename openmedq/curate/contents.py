@@ -17,10 +17,12 @@ def number_contents(rows: Rows, images: Numbers) -> Numbers:
     places = np.arange(len(shown)) - np.searchsorted(shown_by, shown_by)  # of an image in its row
     contents = np.unique(rows.texts, return_inverse=True)[1]
     for place in range(places.max(initial=-1) + 1):
-        own = np.zeros_like(contents)
-        own[shown_by[places == place]] = 1 + shown[places == place]
-        contents = np.unique(contents * (own.max() + 1) + own, return_inverse=True)[1]
-    return contents
+        is_here = places == place
+        own = shown_by[is_here]
+        keys = contents[own] * (1 + images.max()) + shown[is_here]
+        contents[own] = 1 + contents.max() + np.unique(keys, return_inverse=True)[1]
+    numbers: Numbers = np.unique(contents, return_inverse=True)[1]
+    return numbers
 
 
 def pair_contents(rows: Rows, alike: Numbers, pairs: Pairs) -> Pairs:

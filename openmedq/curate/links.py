@@ -117,7 +117,7 @@ def find_first(link: Link, roles: Roles, *, is_other_dataset_only: bool = False)
 
 def find_contaminated(links: Sequence[Link], roles: Roles, is_trained: Flags) -> list[Tier | None]:
     """For each evaluation row, the strongest link to a row that is trained on, or None: (E,), in order of rows."""
-    found = _find_strongest(links, roles, roles.is_evaluation, is_trained).groupby("row")["tier"].min().to_dict()
+    found = find_strongest(links, roles, roles.is_evaluation, is_trained).groupby("row")["tier"].min().to_dict()
     order = [*Tier, None]
     return [order[found.get(row, -1)] for row in np.flatnonzero(roles.is_evaluation).tolist()]
 
@@ -128,9 +128,9 @@ def count(links: Sequence[Link], roles: Roles, names: Sequence[str], is_training
     Of the `is_training` rows, those of `is_trained` are kept.
     """
     cell = ["dataset_other", "dataset", "tier"]
-    trained = _find_strongest(links, roles, is_training, roles.is_evaluation)
+    trained = find_strongest(links, roles, is_training, roles.is_evaluation)
     trained["is_kept"] = is_trained[trained["row"]]
-    asked = _find_strongest(links, roles, roles.is_evaluation, is_training)
+    asked = find_strongest(links, roles, roles.is_evaluation, is_training)
     num_asked = asked.groupby(["dataset", "dataset_other", "tier"]).size()
     counts: Counts = defaultdict(lambda: defaultdict(dict))
     for place, num_rows, num_kept in trained.groupby(cell)["is_kept"].agg(["size", "sum"]).itertuples():
@@ -152,14 +152,14 @@ def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_train
         Columns `row`, `row_other` (row numbers of the training and the evaluation row), `tier` (its position),
         `evidence` and `is_kept`.
     """
-    pairs = _find_strongest(links, roles, is_training, roles.is_evaluation).sort_values(["tier", "evidence", "place"])
+    pairs = find_strongest(links, roles, is_training, roles.is_evaluation).sort_values(["tier", "evidence", "place"])
     pairs["is_kept"] = is_trained[pairs["row"]]
     cell = ["dataset", "dataset_other", "tier", "is_kept"]
     pairs["turn"] = pairs.groupby([*cell, "row_other"]).cumcount()  # prefers other evaluation rows
     return pairs.sort_values(["tier", "turn"], kind="stable").groupby(cell).head(NUM_PAIRS)
 
 
-def _find_strongest(links: Sequence[Link], roles: Roles, is_one: Flags, is_other: Flags) -> pd.DataFrame:
+def find_strongest(links: Sequence[Link], roles: Roles, is_one: Flags, is_other: Flags) -> pd.DataFrame:
     """The strongest pair of each row of one kind and each dataset of the other kind, as of `_pair`, with `tier`."""
     order = list(Tier)
     tables = [

@@ -65,6 +65,7 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
             {"q": "What did Dr. Miller see?", "a": "seen on 2024-03-05", "file": "b.png", "p": "1", "s": "test"},
             {"q": "Who?", "a": "MRN 0012345", "file": "d.png", "p": "2", "s": "test"},
             {"q": "How?", "a": "so", "file": "scan.jpg", "p": "3", "s": "test"},
+            {"q": "Or?", "a": "so", "file": "scan.png", "p": "3", "s": "test"},
         ]
     )
     shutil.copytree("own", "other")
@@ -73,7 +74,8 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     )
     levels = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)).resize((256, 256))
     levels.save("own/img/scan.jpg", quality=95)
-    levels.save("other/img/scan.png")  # a copy that is encoded again
+    levels.save("own/img/scan.png")
+    levels.save("other/img/scan.png")  # scan.jpg is a copy that is encoded again
     other: dict[str, Any] = {**owndata.DECLARED, "folder": "other"}
     owndata.build(public=other)
     own = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"patient": "p", "split": "s"}, "is_private": True}
@@ -83,12 +85,12 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     assert {path for path in Path().rglob("*") if path.parent != paths.PARTIAL} - before == {paths.SALT}
     text = capsys.readouterr().out
     for line in (
-        "own: 4 rows read, 0 rejected",
+        "own: 5 rows read, 0 rejected",
         "  question: a name: 1 row (line 3)",
         "  answer: a date: 1 row (line 3)",
         "  answer: a number of 6 or more digits: 1 row (line 4)",
         "  found by a look for text in the border: 1 row (line 4)",
-        "  public, same pixels: 2 rows",
+        "  public, same pixels: 3 rows",
         "  public, same look: 1 row",
         "  DVC: nothing, as long as all outputs in dvc.yaml are `push: false`",
     ):

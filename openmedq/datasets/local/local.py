@@ -222,7 +222,11 @@ def _stream(path: Path, name: str, columns: Columns | None) -> tuple[Iterator[tu
     assert columns is not None  # the declaration is checked
     named = tuple(columns.named())
     delimiter, header = ("", read_columns(path)) if kind == ".parquet" else find_delimiter(path, named)
-    _check_columns(path, name, columns, header, f"it has {to_line(', '.join(filter(None, header))) or 'no column'}")
+    names = ", ".join(filter(None, header))
+    found = f"it has {to_line(names) or 'no column'}"
+    if names != names.encode("utf-8", "replace").decode():
+        found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
+    _check_columns(path, name, columns, header, found)
     if repeated := [column for column in named if header.count(column) > 1]:
         raise SourceError(f"{path}: two columns are named `{repeated[0]}`; rename or remove one")
     return (

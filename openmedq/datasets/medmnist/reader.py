@@ -132,7 +132,7 @@ def _check_md5(
         return
     problem = f"{path}: not the published file (md5 {found})"
     if not is_allowed:
-        advice = f"get it from {card.homepage}, or set `normalize.allow_unofficial: true` (or check --allow-unofficial)"
+        advice = f"get it from {card.homepage}, or set `normalize.allow_unofficial: true`"
         raise SourceError(f"{problem}: scores on it are not comparable; {advice}")
     _log.info("%s: read anyway; scores on it are not comparable", problem)
 
