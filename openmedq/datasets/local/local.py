@@ -187,6 +187,9 @@ class _Reader:
     def _split(self, record: Record, unit: str) -> str:
         roles = self._declared.roles
         if self._declared.shares:
+            if self._declared.columns is None and _SPLIT in record:  # test rows must not be drawn for training
+                problem = "its folders or records name their splits already; remove shares"
+                raise SourceError(f"local.{self._card.id}.shares: {problem}, or rename the folders or the field")
             return _draw(f"{self._card.id}/{unit}", self._declared.shares)
         column = self._columns.split or _SPLIT
         if self._columns.split is None and column not in record:

@@ -207,6 +207,12 @@ def test_a_folder_per_class_is_a_classification_dataset(splits: tuple[str, ...])
     }
 
 
+def test_shares_do_not_divide_folders_of_splits() -> None:
+    owndata.write_images(*(f"{split}/{name}" for split in ("train", "test") for name in ("cat/1.png", "dog/2.png")))
+    with pytest.raises(SourceError, match=r"^local\.own\.shares: its folders or records name their splits already"):
+        owndata.read(table=None, columns=None, task="classification", shares={"train": 0.5, "test": 0.5})
+
+
 def test_folders_that_may_be_splits_are_named(logged: Callable[[], str]) -> None:
     owndata.write_images(
         *(f"{split}/{name}" for split in ("Training", "Testing") for name in ("cat/1.png", "dog/2.png"))
