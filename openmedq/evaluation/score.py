@@ -11,7 +11,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from openmedq.datasets import registry
-from openmedq.errors import ParamsError, SourceError
+from openmedq.errors import ParamsError, SourceError, StaleError
 from openmedq.evaluation.answer_files import match, read_answers
 from openmedq.evaluation.metrics.choices import read_answer
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN
@@ -53,7 +53,10 @@ def run(
     if output is not None and (output.suffix != ".parquet" or output.is_dir()):
         raise ParamsError(f"--output {output}: give the name of a .parquet file")
     answers = read_answers(file)
-    copies = read_table(clean, CLEAN_SCHEMA) if clean is not None else CLEAN_SCHEMA.empty_table()
+    try:
+        copies = read_table(clean, CLEAN_SCHEMA) if clean is not None else CLEAN_SCHEMA.empty_table()
+    except StaleError:
+        raise SourceError(f"--clean {clean}: not a clean.parquet; give the one that `deduplicate` wrote") from None
     contamination = dict(zip(copies["id"].to_pylist(), copies["reason"].to_pylist(), strict=True))
     samples: dict[str, Sample] = {}
     rejected: Counter[str] = Counter()

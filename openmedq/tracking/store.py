@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from openmedq.errors import TrackingError
 
+_log = logging.getLogger(__name__)
+
 EXPERIMENT = "openmedq"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # selects the layout of MLflow's pages
 DESCRIPTION = "mlflow.note.content"  # tag of a run that MLflow's page shows as Markdown
@@ -52,12 +54,19 @@ def connect() -> tuple[Any, str]:
         from mlflow.store.db import utils
 
         utils.MAX_RETRY_COUNT = MAX_ATTEMPTS
+        artifacts = None if server else (root / "mlartifacts").as_uri()
         with as_tracking_error():
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is not None:
+                location = str(experiment.artifact_location)
+                if artifacts and location.startswith("file:") and location != artifacts:
+                    _log.warning(
+                        "mlflow.db: its artifacts are written to %s, because this project was moved or copied; move it "
+                        "back, or move mlflow.db away to start a new one",
+                        location,
+                    )
                 return client, str(experiment.experiment_id)
-            artifacts = None if server else (root / "mlartifacts").as_uri()
             return client, str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
 
 

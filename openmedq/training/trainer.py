@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from openmedq.config import Train
-from openmedq.errors import StaleError
+from openmedq.errors import ModelError, StaleError
 from openmedq.storage.progress import Log, progress
 from openmedq.training import objectives, optimizer
 from openmedq.training.checkpoint import Checkpoints
@@ -113,9 +113,13 @@ class Trainer:
 
     def _take(self, jobs: Iterator[tuple[Job, list[Row]]], requested: Event) -> Iterator[tuple[Job, list[Row]]]:
         """Yield the jobs. Between them, save a checkpoint if it is time, or if a process was asked to end."""
-        for taken in self._meter.wait_for(jobs):
-            self._pause(requested)
-            yield taken
+        try:
+            for taken in self._meter.wait_for(jobs):
+                self._pause(requested)
+                yield taken
+        except ModelError:
+            if not requested.is_set():  # else the loader processes got the signal, too
+                raise
         self._pause(requested)
 
     def _pause(self, requested: Event) -> None:

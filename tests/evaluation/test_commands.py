@@ -243,9 +243,12 @@ def test_clean_questions_are_scored_beside_all(capsys: pytest.CaptureFixture[str
     ("make", "said"),
     [
         (lambda: write_clean({"pathvqa/1": None}), "c.parquet: has no question of slake"),
-        (lambda: pq.write_table(pa.table({"id": ["slake/1"]}), "c.parquet"), "c.parquet: its columns differ from what"),
-        (lambda: Path("c.parquet").write_bytes(b"PAR1"), "c.parquet: is damaged"),
-        (lambda: None, "c.parquet: not found"),
+        (
+            lambda: pq.write_table(pa.table({"id": ["slake/1"]}), "c.parquet"),
+            "--clean c.parquet: not a clean.parquet; give",
+        ),
+        (lambda: Path("c.parquet").write_bytes(b"PAR1"), "--clean c.parquet: not a clean.parquet; give"),
+        (lambda: None, "--clean c.parquet: not a clean.parquet; give"),
     ],
 )
 def test_a_file_of_copies_that_cannot_be_used_is_one_line(

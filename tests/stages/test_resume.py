@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,38 @@ def test_sigterm_saves_a_checkpoint(
     assert read_outputs() == undisturbed
     if done < NUM_UPDATES:
         check_one_run()
+
+
+def test_sigterm_of_the_loader_processes_too_saves_a_checkpoint(
+    folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Slurm sends it: to all processes of a job. The training waits for data meanwhile."""
+    write_params(workers=2)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as raised:
+        patch.setattr(
+            EncodedRows,
+            "__getstate__",
+            lambda self: {**self.__dict__, "_samples": Terminator(self._samples, os.getpid())},
+            raising=False,
+        )
+        main(["train"])
+    assert raised.value.code == 143 and read_runs()[0].info.status == "KILLED"
+    assert list(paths.CHECKPOINTS.glob("*/update-*")) and not paths.MODEL.exists()
+    assert main(["train"]) == 0
+    assert read_outputs() == undisturbed
+
+
+class Terminator:
+    def __init__(self, samples: Any, training_id: int) -> None:
+        self.samples, self.training_id, self.num_read = samples, training_id, 0
+
+    def __getitem__(self, number: int) -> Any:
+        self.num_read += 1
+        if self.num_read == 20:
+            time.sleep(1)  # the training takes what the other process has read
+            os.kill(self.training_id, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self.samples[number]
 
 
 def test_a_full_disk_at_the_end_costs_no_update(

@@ -55,6 +55,17 @@ def test_the_error_of_a_deleted_experiment() -> None:
     assert "; `mlflow experiments restore -x ID` restores it" in refused()
 
 
+def test_a_store_of_a_project_that_was_moved_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.connect()
+    assert not caplog.records
+    monkeypatch.chdir(tmp_path.rename(tmp_path.with_name("moved")))
+    store.connect()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"mlflow.db: its artifacts are written to {tmp_path.as_uri()}/mlartifacts")
+
+
 @pytest.mark.parametrize("revision", ["0584bdc529eb", "ffffffffffff"])
 def test_the_error_of_a_store_of_another_version(revision: str) -> None:
     sql(f"update alembic_version set version_num = '{revision}'")
