@@ -20,6 +20,7 @@ from openmedq.storage.publish import publish
 from openmedq.storage.tables import INDEX, open_writer, read_verdicts
 
 _COLUMNS = ["id", "source", "split", "task", "licence", "turns", "images.list.element.image_id"]
+MAX_GROUPS = 256  # row groups of a shard whose positions are in memory
 ROLE_NULL = "role null"
 WEIGHT_ZERO = "weight 0"
 
@@ -48,7 +49,7 @@ def run(params: Params) -> None:
 def _index(
     dataset: NormalizedDataset, weight: float, decisions: pa.Table, policy: Licences, excluded: Counter[str]
 ) -> Iterator[pa.Table]:
-    """The dataset's part of the index, shard by shard; adds the number of excluded rows by reason to `excluded`."""
+    """The dataset's part of the index, piece by piece; adds the number of excluded rows by reason to `excluded`."""
     for rows in _read_positions(dataset):
         splits = rows["split"].combine_chunks().dictionary_encode()
         roles = pa.array(map(dataset.role_of, splits.dictionary.to_pylist()), pa.string()).take(splits.indices)
@@ -72,9 +73,9 @@ def _count(values: pa.Array) -> dict[str, int]:
 
 
 def _read_positions(dataset: NormalizedDataset) -> Iterator[pa.Table]:
-    """Id, source, split, task, licence, size and position of each row, shard by shard."""
+    """Id, source, split, task, licence, size and position of each row, at most MAX_GROUPS row groups at a time."""
     groups = dataset.store.scan(_COLUMNS)
-    for shard, own in itertools.groupby(groups, lambda group: group.shard):
+    for (shard, _), own in itertools.groupby(groups, lambda group: (group.shard, group.number // MAX_GROUPS)):
         batches, numbers, places = [], [], []
         for group in own:
             batches.append(_measure(group.rows))
