@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.images < (fewest := (SKIPPED + 1) * BATCH):
+        parser.error(f"--images: at least {fewest}, because the first {SKIPPED} batches of {BATCH} are not measured")
     if arguments.one:
         print(json.dumps({"images_per_s": measure(WAYS[arguments.one](arguments.folder, arguments.side))}))
         return

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel, ValidationError
 
 from openmedq import paths
 from openmedq.config import Language, Licences, Params, Vision
@@ -26,6 +27,25 @@ from openmedq.errors import ExportError, numbered
 NAME = "training_data.json"
 
 Tree = dict[str, Any]
+
+
+class _Source(BaseModel):
+    access: str
+    origin: str
+    rows: int
+    licences: dict[str, int]
+
+
+class _Base(BaseModel):
+    weights: str
+    revision: str | None
+    licence: str | None
+
+
+class _Tree(BaseModel):
+    policy: Licences
+    sources: dict[str, _Source]
+    base_weights: dict[str, _Base]
 
 
 def describe(rows: pa.Table, params: Params, origins: Mapping[str, str], **execution: int) -> Tree:
@@ -64,9 +84,13 @@ def read(folder: Path) -> Tree:
     path = folder / NAME
     try:
         tree: Tree = json.loads(path.read_text(encoding="utf-8"))
+        _Tree.model_validate(tree, strict=True)
     except FileNotFoundError:
         raise ExportError(f"{path}: not found, so the training data are unknown; run `dvc repro train`") from None
-    except ValueError as error:
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
+        raise ExportError(f"{path}: {where} is not as `train` wrote it; run `dvc repro --force train`") from None
+    except (ValueError, RecursionError) as error:
         raise ExportError(f"{path}: is not JSON: {error}; run `dvc repro --force train`") from None
     return tree
 

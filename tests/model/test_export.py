@@ -147,10 +147,20 @@ def test_an_existing_folder_is_not_overwritten() -> None:
     assert "is inside data/model" in fail("any", "data/model/out")
 
 
-def test_a_damaged_description_is_an_error() -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "the whole is not as `train` wrote it"),
+        ('{"policy": "any", "sources": {"roco": {}}, "base_weights": {}}', "sources.roco.access is not as"),
+        ('{"policy": "any", "sources": {}, "base_weights": {"vision": "vit"}}', "base_weights.vision is not as"),
+        ('{"policy": "all", "sources": {}, "base_weights": {}}', "policy is not as"),
+    ],
+)
+def test_a_damaged_description_is_an_error(text: str, words: str) -> None:
     write(describe())
-    (paths.MODEL / provenance.NAME).write_text("{")
-    assert "data/model/training_data.json: is not JSON" in fail("any")
+    (paths.MODEL / provenance.NAME).write_text(text)
+    assert f"data/model/training_data.json: {words}" in fail("any")
 
 
 def test_a_missing_description_is_an_error() -> None:
