@@ -48,9 +48,13 @@ class Plan:
         return np.where(drawn[0] < self.settings.blank_share, drawn[1], np.nan).astype(np.float32)
 
     def _is_validated(self, step: int) -> bool:
-        """Return whether a validation follows `step` updates; one follows the last update."""
+        """Return whether a validation follows `step` updates; one follows the last update.
+
+        There is none in the alignment: its weights have no adapter, so they can't be the best, and must not end it.
+        """
         every = self.settings.validate_every or self.num_updates
-        return bool(len(self.held_out) and step and (step % every == 0 or step == self.num_updates))
+        is_due = step % every == 0 or step == self.num_updates
+        return bool(len(self.held_out)) and is_due and step > self.settings.align_steps
 
     def _validate(self) -> Iterator[Job]:
         rows, size, max_rows = self.held_out, self.settings.batch_size, self.settings.validate_rows

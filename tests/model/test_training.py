@@ -150,13 +150,16 @@ def test_what_is_logged_of_an_update(bed: Bed) -> None:
     assert mean == pytest.approx(np.mean(bed.history.losses), rel=1e-4)
 
 
-def test_training_stops_when_validation_does_not_improve(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("align_steps", [0, 5])  # the alignment neither stops nor has the best weights
+def test_training_stops_when_validation_does_not_improve(
+    align_steps: int, bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = iter([3.0, 2.0, 2.5, 2.1, 9.0, 9.0])
 
     def fake(self: Any, sums: Tensor) -> None:
         self.history.validation_losses[str(self.history.num_steps)] = next(values)
 
     monkeypatch.setattr("openmedq.training.trainer.Trainer._end_validation", fake)
-    bed.train(max_steps=10, num_epochs=10, validate_every=1, patience=2)
-    assert bed.history.num_steps == 4
-    assert bed.history.best_step == 2
+    bed.train(max_steps=10, num_epochs=10, validate_every=1, patience=2, align_steps=align_steps)
+    assert bed.history.num_steps == align_steps + 4
+    assert bed.history.best_step == align_steps + 2
