@@ -239,8 +239,9 @@ class Trainer:
         check_finite("the loss", loss, pending.step, settings)
         check_finite("the norm of the gradient", norm, pending.step, settings)
         self.history.losses.append(loss)
-        num_sources = len(self.source_names)
-        by_source = dict(zip(self.source_names, zip(sums[2:], sums[2 + num_sources :], strict=False), strict=True))
+        names = self.source_names if settings.next_token_weight else []  # the losses by source are those of tokens
+        pairs = zip(sums[2:], sums[2 + len(self.source_names) :], strict=False)
+        by_source = dict(zip(names, pairs, strict=False))
         self.log(self._meter.measure(pending.step, ended_s, loss, norm, by_source), pending.step)
 
     def _save(self) -> None:

@@ -150,6 +150,12 @@ def test_what_is_logged_of_an_update(bed: Bed) -> None:
     assert mean == pytest.approx(np.mean(bed.history.losses), rel=1e-4)
 
 
+def test_without_a_next_token_loss_there_is_no_loss_by_source(bed: Bed) -> None:
+    bed.train(max_steps=1, contrastive_weight=1.0, next_token_weight=0.0)
+    (metrics,) = (metrics for _, metrics in bed.record.steps if "lr" in metrics)
+    assert not [name for name in metrics if name.startswith("loss_of/")]
+
+
 @pytest.mark.parametrize("align_steps", [0, 5])  # the alignment neither stops nor has the best weights
 def test_training_stops_when_validation_does_not_improve(
     align_steps: int, bed: Bed, monkeypatch: pytest.MonkeyPatch
