@@ -131,7 +131,9 @@ def _objective(targets: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     if not targets.is_floating_point():
         return functional.cross_entropy
     num_positive = targets.sum(dim=0)
-    weight = torch.where(num_positive > 0, (len(targets) - num_positive) / num_positive.clamp(min=1), 1.0)
+    num_negative = len(targets) - num_positive
+    is_mixed = (num_positive > 0) & (num_negative > 0)
+    weight = torch.where(is_mixed, num_negative / num_positive.clamp(min=1), 1.0)
 
     def minimize(logits: Tensor, expected: Tensor) -> Tensor:
         return functional.binary_cross_entropy_with_logits(logits, expected, pos_weight=weight.to(logits.device))
