@@ -69,13 +69,13 @@ def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> M
     for sample in samples.values():
         question, image = _key(sample.turns[-1].question, sample.images[0].image_id if sample.images else "")
         by_question[question, image[:1]][image].append(sample.id)
-    short = {name.partition("/")[2]: name for name in samples}
+    known = {name.partition("/")[2]: name for name in samples} | {name: name for name in samples}
     found = Matched()
     times: Counter[tuple[str, Names]] = Counter()
     for number, row in enumerate(rows, 1):
         if ID in row:
             name = row[ID].strip()
-            record = name if name in samples else short.get(name)
+            record = known.get(name) or known.get(name.removesuffix(".0"))  # as pandas writes 3 to a CSV
         else:
             question, image = _key(row[QUESTION], row[IMAGE])
             ids = by_question.get((question, image[:1]), {})

@@ -92,7 +92,8 @@ def test_an_answer_to_each_question_scores_100(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "form", ["parquet", "csv.gz", "tsv", "utf-16", "utf-8-sig", "short ids", "by question", "windows", "its own table"]
+    "form",
+    ["parquet", "csv.gz", "tsv", "utf-16", "utf-8-sig", "short ids", "3.0", "by question", "windows", "its own table"],
 )
 def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     given = rows(wrong=3)
@@ -105,6 +106,10 @@ def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFix
         pd.DataFrame(given).assign(note="a, b").to_csv(file, sep="\t" if form == "tsv" else ",", index=False)
     elif form == "short ids":
         file = write_jsonl([row | {"id": f" {row['id'].removeprefix('slake/')}"} for row in given], "other.jsonl")
+    elif form == "3.0":
+        file = "answers.csv"
+        numbers = [float(row["id"].removeprefix("slake/")) for row in given]
+        pd.DataFrame(given).assign(id=numbers).to_csv(file, index=False)
     elif form in ("by question", "windows"):
         asked = [
             {
