@@ -146,6 +146,7 @@ class _Lines(Iterator[str]):
         self.num_left -= len(line)
         self.num_lines += 1
         self.is_open = not line.endswith(("\n", "\r"))
+        line = f"{line[:-2]}\n" if line.endswith("\r\n") else line  # a quoted field may have several lines
         if self.num_left < 0:
             problem = f"a row of more than {MAX_ROW_CHARACTERS} characters"
             raise SourceError(f"{self._path}: line {self.num_lines}: {problem}; get the file again")
