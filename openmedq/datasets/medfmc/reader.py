@@ -106,7 +106,7 @@ def make_reader(card: Card, layout: Layout) -> Callable[[Path], Iterator[Sample 
 def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     """Stream the images of one task; SourceError if there is neither a list nor a table of it."""
     lists = _find_lists(raw, card, layout)
-    table = find_places(raw, layout.table).get(layout.table)
+    table = find_places(raw, layout.table, is_optional=bool(lists)).get(layout.table)
     if not lists and not table:
         expected = f"data_backup/MedFMC/{layout.task}/trainval.txt"
         raise SourceError(
