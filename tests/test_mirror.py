@@ -62,6 +62,14 @@ def test_a_name_that_datasets_share_is_matched_by_a_file(tmp_path: Path, set_id:
     assert match_folders(tmp_path, ENTRIES) == {set_id: tmp_path / name}
 
 
+@pytest.mark.parametrize("folder", ["MedFM-main/data/MedFMC", "MedFMC/data/MedFMC", "MedFMC"])
+@pytest.mark.parametrize("task", ["chest", "colon", "endo"])
+def test_medfmc_is_matched_by_lists_beside_its_images(tmp_path: Path, task: str, folder: str) -> None:
+    (tmp_path / folder / task).mkdir(parents=True)
+    (tmp_path / folder / task / "trainval.txt").touch()
+    assert match_folders(tmp_path, ENTRIES).keys() == {f"medfmc_{task}"}
+
+
 @pytest.mark.parametrize("set_id", sorted(SETS))
 def test_id_title_and_aliases_are_of_one_dataset(tmp_path: Path, set_id: str) -> None:
     card = SETS[set_id].card

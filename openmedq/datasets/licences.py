@@ -1,8 +1,8 @@
 """Recognize licences, and decide what each licence allows.
 
 A licence is identified by its SPDX id, without a version if none is stated, or by a `LicenseRef-` id for a publisher's
-own terms; case and separators do not matter, and Creative Commons licences are also recognized by their addresses. Any
-other text is an unknown licence, because a further word may restrict the rest. Policies:
+own terms; case, separators and the word "license" do not matter, and Creative Commons licences are also recognized by
+their addresses. Any other text is an unknown licence, because a further word may restrict the rest. Policies:
 
 - any: no condition.
 - research: the licence is known. All known licences allow research.
@@ -43,6 +43,8 @@ _SPELLINGS = {  # by spelling in lower case, with "-" between words
     **{licence_id.removeprefix("LicenseRef-").lower(): licence_id for licence_id in _IDS},
     **dict.fromkeys(("cc0", "cc-zero-1.0"), "CC0-1.0"),
     **dict.fromkeys(("cc-mark-1.0", "cc-pdm-1.0"), "CC-PDM-1.0"),
+    "odc-by": "ODC-By-1.0",
+    "pddl": "PDDL-1.0",  # as the hub tags them
 }
 _RESEARCH_ONLY = {"PhysioNet-Credentialed-1.5.0", "LicenseRef-LLaMA-1"}
 
@@ -51,7 +53,7 @@ _URL = re.compile(
     r"(?:/(?:deed|legalcode)[.a-z-]*)?/?"
 )
 _CREATIVE_COMMONS = re.compile(r"cc-by(-nc)?(-sa|-nd)?(?:-(?:1\.0|2\.0|2\.5|3\.0|4\.0))?")
-_SEPARATOR = re.compile(r"[\s_-]+")
+_SEPARATOR = re.compile(r"[\s_-]+(?:licen[cs]e(?:[\s_-]+|$))?")  # "Apache License 2.0", "MIT License"
 
 
 def find(words: str) -> Licence | None:
@@ -59,7 +61,7 @@ def find(words: str) -> Licence | None:
     text = words.casefold().strip()
     if url := _URL.fullmatch(text):
         text = f"cc-{url[1]}-{url[2]}"
-    name = _SEPARATOR.sub("-", text).removeprefix("licenseref-")
+    name = _SEPARATOR.sub("-", text).removeprefix("licenseref-").removesuffix("-")
     if found := _SPELLINGS.get(name):
         return Licence(found, found not in _RESEARCH_ONLY, found not in _RESEARCH_ONLY)
     if match := _CREATIVE_COMMONS.fullmatch(name):

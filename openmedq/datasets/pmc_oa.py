@@ -72,7 +72,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         raise not_found(card, raw, f"`{_LISTS[0]}`")
     path = use_first(paths)
     licences = read_article_licences(raw)
-    with open_images(raw, *places_near(raw, path, "images.zip", "images", FOLDER)) as images:
+    with open_images(raw, *places_near(raw, path, "images", FOLDER, "images.zip")) as images:
         yield from _read_file(raw, path, images, licences)
 
 

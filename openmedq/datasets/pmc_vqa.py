@@ -88,7 +88,7 @@ _FILES = {  # by version: the parts, and the places of the images
     "1": {"train": "train.csv", "test": "test.csv", "clean": "test_clean.csv"},
     "2": {"train": "train_2.csv", "test": "test_2.csv"},
 }
-_PLACES = {"1": ("images.zip", "images", "figures"), "2": ("images_2.zip", "images_2", "figures")}
+_PLACES = {"1": ("images", "figures", "images.zip"), "2": ("images_2", "figures", "images_2.zip")}
 
 _PREFIXES = tuple(re.compile(rf"\(?{letter}\s*[:.)]\s*") for letter in LETTERS)
 _PREFIX = re.compile(r"\(?[A-D]\s*[:.)]\s*")

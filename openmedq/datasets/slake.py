@@ -6,9 +6,10 @@ Layout, in the raw folder or up to two folders below it (the project's own archi
 `train.json`, `validation.json` (`validate.json` in the project's archive) and `test.json`, each a JSON list, and
 `imgs.zip`, which is read in place, or `imgs/`. Not read: `KG.zip`, `mask.txt`, and files beside the images.
 
-If there are none, the copy of the English questions as Parquet is read (https://huggingface.co/datasets/
-mdwiratathya/SLAKE-vqa-english): `data/{train,validation,test}-*.parquet` with the columns image, question and answer.
-It has no question ids and no image names, so a sample id consists of split and row number.
+If there are none, and the setting `languages` includes English, the copy of the English questions as Parquet is read
+(https://huggingface.co/datasets/mdwiratathya/SLAKE-vqa-english): `data/{train,validation,test}-*.parquet` with the
+columns image, question and answer. It has no question ids and no image names, so a sample id consists of split and row
+number.
 
 Known irregularities of the published files, which the miniature reproduces:
 
@@ -74,7 +75,7 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
     """Stream the questions. SourceError if no split is present or a file is truncated."""
     found = {split: paths for split, names in _FILES.items() if (paths := find_files_below(raw, *names))}
     if not found:
-        if shards := find_shards(list_files(raw), card.roles):
+        if "en" in languages and (shards := find_shards(list_files(raw), card.roles)):
             for row in read_shards(card, raw, shards):
                 yield row if isinstance(row, Rejected) else replace(row, modality=_MODALITY)
             return

@@ -9,7 +9,7 @@ answers programs with an empty 202.
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, Field, StrictInt
@@ -24,9 +24,8 @@ HUB_FILE = re.compile(rf"https://{re.escape(HUB)}/datasets/([^/]+/[^/]+)/resolve
 FIGSHARE_FILE = re.compile(rf"({re.escape(FIGSHARE)}/collections/\d+/articles)#([^/]+)/(.+)")
 
 _ZENODO_FILE = re.compile(r"https://zenodo\.org/records/(\d+)/files/([^?#]+)(?:\?.*)?")
+_MD5 = re.compile(r"(?:md5:)?([0-9a-f]{32})")
 _PAGE = "page_size=1000"  # figshare's maximum; the collections here are smaller
-
-_Size = Annotated[StrictInt, Field(gt=0)]
 
 
 class _Lfs(BaseModel):
@@ -45,8 +44,8 @@ class _Repository(BaseModel):
 
 class _ZenodoFile(BaseModel):
     key: str
-    size: _Size
-    checksum: str = Field(pattern="^md5:[0-9a-f]{32}$")
+    size: StrictInt
+    checksum: str | None = None
 
 
 class _Record(BaseModel):
@@ -61,8 +60,8 @@ class _Article(BaseModel):
 class _FigshareFile(BaseModel):
     id: StrictInt
     name: str
-    size: _Size
-    computed_md5: str = Field(pattern="^[0-9a-f]{32}$")
+    size: StrictInt
+    computed_md5: str | None = None
 
 
 _Named = TypeVar("_Named")
@@ -97,7 +96,7 @@ async def _ask_hub(client: Client, file: File, repository: str, revision: str, p
 async def _ask_zenodo(client: Client, file: File, record: str, name: str) -> File:
     found = await client.read_json(f"https://zenodo.org/api/records/{record}", _Record)
     entry = _choose(file, found.files, lambda each: each.key, lambda key: key == name)
-    return _agree(file, size_bytes=entry.size, md5=entry.checksum.removeprefix("md5:"))
+    return _agree(file, size_bytes=entry.size, md5=_take_md5(file, entry.size, entry.checksum))
 
 
 async def _ask_figshare(client: Client, file: File, collection: str, title: str, name: str) -> File:
@@ -106,8 +105,20 @@ async def _ask_figshare(client: Client, file: File, collection: str, title: str,
     article = _choose(file, articles, lambda each: each.title, lambda found: found.casefold().startswith(begin))
     entries = await client.read_json(f"{FIGSHARE}/articles/{article.id}/files?{_PAGE}", list[_FigshareFile])
     entry = _choose(file, entries, lambda each: each.name, lambda found: fnmatchcase(found.lower(), name.lower()))
+    md5 = _take_md5(file, entry.size, entry.computed_md5)
     file = file.model_copy(update={"url": f"https://ndownloader.figshare.com/files/{entry.id}"})
-    return _agree(file, size_bytes=entry.size, md5=entry.computed_md5)
+    return _agree(file, size_bytes=entry.size, md5=md5)
+
+
+def _take_md5(file: File, size_bytes: int, stated: str | None) -> str:
+    """The md5 of the wanted file; others of the record may have none, such as links. AcquisitionError without it."""
+    match = _MD5.fullmatch(stated or "")
+    if size_bytes <= 0 or not match:
+        raise AcquisitionError(
+            f"{file.path}: {file.url}: an answer of another form than expected: size or md5 is missing; "
+            "the API may have changed"
+        )
+    return match[1]
 
 
 def _choose(

@@ -1,7 +1,9 @@
 """Shared by the miniatures of the MedMNIST family."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from openmedq.datasets.card import Card
 from openmedq.datasets.medmnist.reader import GENERATED, SIDE_PX, SPLITS
 from openmedq.synthetic.draw import generator
+from openmedq.synthetic.files import save, to_zip
 
 _ROWS, _COLUMNS = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
 
@@ -35,9 +38,15 @@ def write_miniature(
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
     """Write arrays, and the array GENERATED that marks them as generated."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     note = np.array("a miniature, no published file")
-    np.savez_compressed(path, **arrays, **{GENERATED: note})  # type: ignore[arg-type]  # members, no `allow_pickle`
+    members = {f"{name}.npy": _to_npy(array) for name, array in (*arrays.items(), (GENERATED, note))}
+    save(path, to_zip(members))  # the zip of `np.savez` depends on the version of Python
+
+
+def _to_npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 def paint_disc(

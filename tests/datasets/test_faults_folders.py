@@ -58,7 +58,7 @@ def test_an_archive_beside_a_folder_serves_what_it_lacks(dataset_id: str, copy_o
     assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
 
 
-@pytest.mark.parametrize("dataset_id", ["slake", "vqa_rad", "vqa_med_2019", "breast_ultrasound"])
+@pytest.mark.parametrize("dataset_id", ["slake", "vqa_rad", "vqa_med_2019", "breast_ultrasound", "pmc_oa", "pmc_vqa"])
 def test_a_damaged_archive_beside_a_folder_is_a_warning(
     dataset_id: str, copy_of: FolderOf, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -188,6 +188,12 @@ def test_no_row_of_kaggle_is_lost(
     assert len({row.id for row in rows}) == len(rows)
 
 
+def test_kaggles_copy_is_read_where_kagglehub_puts_it(tmp_path: Path) -> None:
+    write_kaggle(tmp_path / "versions/2", [KAGGLE_REPORT], [KAGGLE_PICTURE])
+    (row,) = samples(read(tmp_path))
+    assert row.images[0].path and row.images[0].path.read_bytes() == PICTURE
+
+
 def test_kaggles_pictures_may_be_zipped(tmp_path: Path) -> None:
     raw = write_tables(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
     with zipfile.ZipFile(raw / "archive.zip", "w") as archive:

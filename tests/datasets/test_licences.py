@@ -27,6 +27,8 @@ POLICIES = ("research", "commercial", "redistributable")
         ("https://creativecommons.org/publicdomain/zero/1.0/deed.en", "CC0-1.0"),
         ("CC0", "CC0-1.0"),
         ("Public Domain", "LicenseRef-Public-Domain"),
+        *[("MIT License", "MIT"), ("Apache License 2.0", "Apache-2.0"), ("BSD 3-Clause License", "BSD-3-Clause")],
+        *[("CC BY-NC 4.0 license", "CC-BY-NC-4.0"), ("pddl", "PDDL-1.0"), ("odc-by", "ODC-By-1.0")],
         ("NO-CC CODE", NO_CC),
     ],
 )
@@ -42,6 +44,7 @@ def test_spellings(words: str, name: str) -> None:
         *("not CC BY", "CC BY or better", "CC BY, but not the pictures", "no CC BY", "MIT by the tag of this copy"),
         *("all rights reserved", "unknown", "other", "custom", "https://example.org/licenses/by/4.0/", "CC BY\0"),
         *("https://creativecommons.org/licenses/by/4.0/?not", "CC BY 4.0 Attribution", "CC BY; MIT", "SMIT", "GPL"),
+        *("license", "MIT-licensed", "MIT License, modified", "MIT License not", "non-MIT License"),
     ],
 )
 def test_what_is_no_licence_is_unknown(words: str) -> None:

@@ -75,6 +75,14 @@ def test_lists_and_pictures_may_lie_in_many_places(tmp_path: Path, lists: str, p
     assert hidden.reason is Reason.ANSWER_WITHHELD
 
 
+def test_a_damaged_zip_beside_the_lists_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_lists(tmp_path / LISTS)
+    write_images(tmp_path / "MedFMC_train/endo/images", 0, 1, 2)
+    (tmp_path / f"{TITLE}.zip").write_bytes(b"PK\3\4 cut")
+    assert [row.split for row in endo.read(tmp_path) if isinstance(row, Sample)] == ["trainval", "test_WithLabel"]
+    assert any(f"{TITLE}.zip: not a whole archive" in message for message in caplog.messages)
+
+
 def test_a_table_in_a_zip_is_read_in_place(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / f"{TITLE}.zip", "w") as archive:
         archive.writestr(f"{TITLE}/{endo.LAYOUT.table}", table_of({0: EROSION, 3: EROSION}))

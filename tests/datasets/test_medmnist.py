@@ -76,6 +76,8 @@ def test_the_published_file_is_read_without_a_word(tmp_path: Path, caplog: pytes
 
 def test_a_miniature_says_that_it_is_one(tmp_path: Path) -> None:
     write_npz(tmp_path / "mini" / FILE, arrays())
+    with zipfile.ZipFile(tmp_path / "mini" / FILE) as archive:  # of 4.5 in some versions of Python, with `np.savez`
+        assert {member.extract_version for member in archive.infolist()} == {20}
     assert len(list(gray.read(tmp_path / "mini"))) == 12
     with np.load(tmp_path / "mini" / FILE) as whole:
         np.savez(tmp_path / FILE, **{name: whole[name] for name in arrays()})

@@ -155,6 +155,14 @@ def test_a_caption_goes_on_up_to_the_next_id(tmp_path: Path) -> None:
     assert empty == ("8", {"id": "ROCO_4", "caption": ""})
 
 
+@pytest.mark.parametrize("rest", [b"RO", b"ROCO_2", b"ROCO_2\t Tw", b"ROCO_2\t Two\nof t"])
+def test_a_caption_that_the_end_cuts_is_no_caption(tmp_path: Path, rest: bytes) -> None:
+    (tmp_path / "t.txt").write_bytes(b"ROCO_1\t One\n" + rest)
+    one, cut = stream_captions(tmp_path / "t.txt", "ROCO_")
+    assert one == ("1", {"id": "ROCO_1", "caption": " One"})
+    assert cut[0] == "2" and isinstance(cut[1], Unusable) and cut[1].reason is Reason.FILE_TRUNCATED
+
+
 @pytest.mark.parametrize("damaged", [b"RO\0CO_2", b"\xffROCO_2", b"roco_2", b" ROCO_2 ", b'R"OCO_2'])
 def test_a_record_with_a_damaged_id_is_not_taken_for_more_of_the_caption_above(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "t.txt").write_bytes(b"ROCO_1\t One\n" + damaged + b"\t Two\nROCO_3\t Three\n")

@@ -32,7 +32,7 @@ FILE = File(path="One.zip", url=f"{COLLECTION}#One/*.zip")
 MD5 = hashlib.md5(b"PK").hexdigest()
 ARTICLES = [{"id": 2, "title": "Two: more"}, {"id": 3, "title": "one_A set"}]
 ENTRIES = [
-    {"id": 8, "name": "readme.txt", "size": 2, "computed_md5": MD5},
+    {"id": 8, "name": "link only", "size": 0, "computed_md5": None},
     {"id": 9, "name": "Its.ZIP", "size": 2, "computed_md5": MD5},
 ]
 
@@ -148,6 +148,14 @@ def test_zenodo_states_size_and_md5() -> None:
     assert (found[0].size_bytes, found[0].md5) == (1000, hashlib.md5(ZIP).hexdigest())
 
 
+def test_other_files_of_a_record_may_have_no_md5() -> None:
+    """Those of a figshare article: see ENTRIES."""
+    files = [{"key": "link", "size": 0, "checksum": ""}, {"key": "c.txt", "size": 1, "checksum": f"md5:{MD5}"}]
+    with serve(ZENODO) as server:
+        server.faults.append(faults.answer(Reply(200, {}, Content(json.dumps({"files": files}).encode()))))
+        assert describe(server, C_TXT)[0].md5 == MD5
+
+
 def test_a_file_of_a_figshare_collection_is_found_and_fetched(fetch: Fetch) -> None:
     url = "https://ndownloader.figshare.com/files/9"
     with serve(figshare() | {url: b"PK"}) as server:
@@ -177,7 +185,7 @@ INVALID: list[tuple[dict[str, bytes | Path], File, object, str]] = [
     (figshare(ARTICLES[:1]), FILE, None, "0 files or articles match .*#One/.*, which has 'Two: more'"),
     (figshare([*ARTICLES, {"id": 4, "title": "One more"}]), FILE, None, "2 files or articles match"),
     (figshare([{"title": "One", "id": "3/../4"}]), FILE, None, FORM),
-    (figshare(entries=ENTRIES[:1]), FILE, None, "0 files or articles match .*#One/.*, which has 'readme.txt'"),
+    (figshare(entries=ENTRIES[:1]), FILE, None, "0 files or articles match .*#One/.*, which has 'link only'"),
     (figshare(entries=[ENTRIES[1] | {"computed_md5": None}]), FILE, None, FORM),
 ]
 

@@ -20,7 +20,8 @@ from openmedq.storage.folders import find_all
 
 MAX_REPORT_BYTES = 2**20  # the longest published one has 8,967
 
-IMAGE_FILES = tuple(f"{place}*.[pP][nN][gG]" for place in ("NLMCXR_png/", "images_normalized/", ""))
+_KAGGLE = "images_normalized/"  # in `images/`, which is in `versions/<number>/` where kagglehub unpacks
+IMAGE_FILES = tuple(f"{place}*.[pP][nN][gG]" for place in ("NLMCXR_png/", _KAGGLE, f"images/{_KAGGLE}", ""))
 IMAGE_ARCHIVES = (
     *(f"NLMCXR_png{suffix}" for suffix in ARCHIVE_SUFFIXES),
     "images_normalized.zip",

@@ -70,6 +70,7 @@ def make_card(
     """Return the card of one task; `num_rows` are those of SPLITS."""
     lists = {f"data_backup/MedFMC/{layout.task}/{split}.txt": layout.lists[split] for split in SPLITS}
     challenge = (f"MedFMC_{part}/{layout.task}/{layout.task}_{part}.csv" for part in ("train", "val"))
+    beside_images = (f"{folder}{layout.task}/trainval.txt" for folder in ("data/MedFMC/", "MedFMC/", ""))
     return Card(
         id=id,
         kind="benchmark",
@@ -87,7 +88,7 @@ def make_card(
             # The names of figshare's files are unknown: the only zip of the article whose title starts with `title`.
             File(path=f"{title}.zip", url=f"{_ARTICLES_URL}#{title}/*.zip"),
         ),
-        other_paths=(f"{title}/{layout.table}", *challenge),
+        other_paths=(f"{title}/{layout.table}", *challenge, *beside_images),
         roles=dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION),
         published_rows={**dict(zip(SPLITS, num_rows, strict=True)), UNLISTED: 0},
         classes=classes,
@@ -106,7 +107,7 @@ def make_reader(card: Card, layout: Layout) -> Callable[[Path], Iterator[Sample 
 def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     """Stream the images of one task; SourceError if there is neither a list nor a table of it."""
     lists = _find_lists(raw, card, layout)
-    table = find_places(raw, layout.table).get(layout.table)
+    table = find_places(raw, layout.table, is_optional=bool(lists)).get(layout.table)
     if not lists and not table:
         expected = f"data_backup/MedFMC/{layout.task}/trainval.txt"
         raise SourceError(

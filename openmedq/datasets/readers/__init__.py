@@ -54,14 +54,17 @@ def find_files_below(raw: Path, *names: str) -> list[Path]:
     return [path for path in find_below(raw, *names) if path.is_file()]
 
 
-def find_places(raw: Path, *names: str) -> dict[str, Place]:
-    """Find files by name: the uppermost that is unpacked, or else that in the first zip with any of them."""
+def find_places(raw: Path, *names: str, is_optional: bool = False) -> dict[str, Place]:
+    """Find files by name: the uppermost that is unpacked, or else that in the first zip with any of them.
+
+    A damaged zip is an ArchiveError, or a warning if a file is unpacked or `is_optional`.
+    """
     files = list_files(raw)
     unpacked = _choose(files, names)
     packed: dict[str, Place] = {}
     for path in files if len(unpacked) < len(names) else ():
         if path.suffix.lower() == ".zip" and not packed:
-            with (open_spare if unpacked else open_members)(path) as members:
+            with (open_spare if unpacked or is_optional else open_members)(path) as members:
                 packed = _choose((MemberPath(path, name) for name in (members.names if members else ())), names)
     return packed | unpacked
 

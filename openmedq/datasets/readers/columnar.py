@@ -25,7 +25,7 @@ def read_columns(path: Path) -> list[str]:
     unexpected.refuse(path)
     try:
         names: list[str] = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, "Parquet", error) from None
     return names
 

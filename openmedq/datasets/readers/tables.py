@@ -111,15 +111,14 @@ def _cut(problem: str) -> Unusable:
     return Unusable(Reason.FILE_TRUNCATED, f"the file is cut: {problem}; get it again")
 
 
-def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a text file without line ends, each with its number from 1; blank lines are skipped."""
+def stream_lines(path: Path, *, with_ends: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a text file, each with its number from 1, without line ends by default; no blank lines."""
     with open_text(path) as file:
         lines = _Lines(path, file)
         for number, line in enumerate(lines, start=1):
             lines.num_left = MAX_ROW_CHARACTERS
-            text = line.rstrip("\r\n")
-            if text.strip():
-                yield str(number), text
+            if line.strip():
+                yield str(number), line if with_ends else line.rstrip("\r\n")
         if lines.is_cut:
             raise EOFError("it ends early")
 
@@ -146,6 +145,7 @@ class _Lines(Iterator[str]):
         self.num_left -= len(line)
         self.num_lines += 1
         self.is_open = not line.endswith(("\n", "\r"))
+        line = f"{line[:-2]}\n" if line.endswith("\r\n") else line  # a quoted field may have several lines
         if self.num_left < 0:
             problem = f"a row of more than {MAX_ROW_CHARACTERS} characters"
             raise SourceError(f"{self._path}: line {self.num_lines}: {problem}; get the file again")

@@ -28,26 +28,26 @@ class Described(NamedTuple):
 def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
     """Yield records (`id`, `caption`) from lines of id, tab and caption, each with the number of its first line.
 
-    A line without an id (the `prefix`, or `_<number>` before a tab) continues the caption above.
+    A line without an id (the `prefix`, or `_<number>` before a tab) continues the caption above. All published files
+    end with a line end; without it, the last record is cut.
     """
-    first, record = "", None
-    for number, line in stream_lines(path):
-        record_id, tab, caption = line.partition("\t")
-        if prefix.startswith(line):  # the last line is cut within the prefix
-            if record:
-                yield first, record
-            yield number, Unusable(Reason.FILE_TRUNCATED, "the file ends within the id; get it again")
-            return
+    first, record, is_cut = "", None, False
+    for number, line in stream_lines(path, with_ends=True):
+        text = line.rstrip("\r\n")
+        is_cut = text == line
+        record_id, tab, caption = text.partition("\t")
         is_record = record_id.startswith(prefix) or (tab and _LIKE_ID.fullmatch(record_id))
-        if record and not is_record:
-            record["caption"] += f"\n{line}"
+        if record and not is_record and not (is_cut and prefix.startswith(text)):
+            record["caption"] += f"\n{text}"
             continue
         if record:
             yield first, record
         first, record = number, {"id": record_id, "caption": caption} if tab else None
-        if not record:
+        if not (record or is_cut):
             yield number, Unusable(Reason.FIELD_MISSING, "the line is not id, tab and caption")
-    if record:
+    if is_cut:
+        yield first, Unusable(Reason.FILE_TRUNCATED, "the file ends within the record; get it again")
+    elif record:
         yield first, record
 
 

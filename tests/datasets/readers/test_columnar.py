@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq.datasets.readers.columnar import NUM_ROWS, stream_arrow, stream_parquet
+from openmedq.datasets.readers.columnar import NUM_ROWS, read_columns, stream_arrow, stream_parquet
 from openmedq.errors import SourceError
 from tests.memory import measure_peak, takes_less_than
 
@@ -51,6 +51,14 @@ def test_an_offset_that_points_elsewhere_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "t").write_bytes(data.replace(offset, b"\0\0\0\x7f"))  # in another process's memory, if anywhere
         with pytest.raises(SourceError, match="not a whole Arrow file"):
             list(stream_arrow(tmp_path / "t", ["t"]))
+
+
+def test_a_name_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"caf?": [1]}), tmp_path / "t", store_schema=False)
+    (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes().replace(b"caf?", b"caf\xe9"))
+    for read in (read_columns, lambda path: list(stream_parquet(path, ["t"]))):
+        with pytest.raises(SourceError, match="not a whole Parquet file"):
+            read(tmp_path / "t")
 
 
 @KINDS

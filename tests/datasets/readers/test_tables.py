@@ -22,10 +22,10 @@ def write(path: Path, data: bytes) -> Path:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
 def test_rows_come_by_column(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path / name, b'\xef\xbb\xbf,a , b\r\n0,1,"x, ""y""\nz"\r\n\r\n1,,\r\n')
+    path = write(tmp_path / name, b'\xef\xbb\xbf,a , b\r\n0,1,"x, ""y""\n\r\nz"\r\n\r\n1,,\r\n')
     assert list(stream_table(path, ["a", "b"])) == [
-        ("3", {"": "0", "a": "1", "b": 'x, "y"\nz'}),
-        ("5", {"": "1", "a": "", "b": ""}),
+        ("4", {"": "0", "a": "1", "b": 'x, "y"\n\nz'}),
+        ("6", {"": "1", "a": "", "b": ""}),
     ]
 
 
