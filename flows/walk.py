@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import httpx
 from alembic.util import CommandError
+from prefect import tags
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -58,11 +59,12 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
     with runner:
         try:
             for node in selected:
-                futures[node.name] = runner.submit(
-                    task_for(node).with_options(tags=node.name.split("@")),  # the stage and, of most nodes, the dataset
-                    {"name": node.name, "stage": node.stage, "root": str(root)},
-                    wait_for=[futures[name] for name in node.upstream if name in futures],
-                )
+                with tags(*node.name.split("@")):  # the stage and, of most nodes, the dataset
+                    futures[node.name] = runner.submit(
+                        task_for(node),  # not its own tags: Prefect would warn of dead-locks at two workers
+                        {"name": node.name, "stage": node.stage, "root": str(root)},
+                        wait_for=[futures[name] for name in node.upstream if name in futures],
+                    )
             wait(list(futures.values()))
         except BaseException:  # cancelled or interrupted: no stage may run on
             PROCESSES.stop()
