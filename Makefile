@@ -1,4 +1,4 @@
-# make run          the whole pipeline (PROFILE=miniature|small|paper selects other settings)
+# make run          the whole pipeline (PROFILE=small|real|paper|contrastive: other settings)
 # make real-data    links published files of FROM="DIR ..." into data/real, for the profile real
 # make test         the tests, offline
 # make test-faults  tests with faulty servers and killed processes

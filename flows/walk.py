@@ -1,5 +1,6 @@
 """Reproduce nodes of DVC's graph in order, one Prefect task each, and publish a table of the results."""
 
+import asyncio
 import secrets
 import subprocess
 import sys
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+from alembic.util import CommandError
+from prefect import tags
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import wait
 from prefect.runtime import flow_run
+from prefect.server.database import provide_database_interface
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -23,6 +27,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.task_runners import ThreadPoolTaskRunner
+from sqlalchemy.exc import SQLAlchemyError
 
 from flows.graph import Node
 from flows.reproduce import PROCESSES, SLOTS, NodeError, Outcome, task_for
@@ -54,11 +59,12 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
     with runner:
         try:
             for node in selected:
-                futures[node.name] = runner.submit(
-                    task_for(node).with_options(tags=node.name.split("@")),  # the stage and, of most nodes, the dataset
-                    {"name": node.name, "stage": node.stage, "root": str(root)},
-                    wait_for=[futures[name] for name in node.upstream if name in futures],
-                )
+                with tags(*node.name.split("@")):  # the stage and, of most nodes, the dataset
+                    futures[node.name] = runner.submit(
+                        task_for(node),  # not its own tags: Prefect would warn of dead-locks at two workers
+                        {"name": node.name, "stage": node.stage, "root": str(root)},
+                        wait_for=[futures[name] for name in node.upstream if name in futures],
+                    )
             wait(list(futures.values()))
         except BaseException:  # cancelled or interrupted: no stage may run on
             PROCESSES.stop()
@@ -131,7 +137,14 @@ def require_server() -> None:
     if not PREFECT_API_URL.value():
         try:
             PREFECT_HOME.value().mkdir(parents=True, exist_ok=True)
+            asyncio.run(_migrate())
             get_client(sync_client=True)  # starts it
+        except (SQLAlchemyError, CommandError) as error:
+            reason = shorten(error).partition(" (Background on")[0]
+            raise OpenMedQError(
+                f"{PREFECT_HOME.value()}: Prefect's database can't be used: {reason}; move it away, or set "
+                "PREFECT_HOME to another folder"
+            ) from None
         except (OSError, RuntimeError, ValueError, httpx.HTTPError) as error:
             reason = shorten(error) or type(error).__name__
             raise OpenMedQError(
@@ -146,6 +159,13 @@ def require_server() -> None:
             f"PREFECT_API_URL: Prefect's server does not answer ({type(problem).__name__}); start it (`make ui`), or "
             "unset the variable"
         )
+
+
+async def _migrate() -> None:
+    """Open and update the database of the temporary server, which would start again and again if that fails."""
+    database = provide_database_interface()
+    await database.create_db()
+    await (await database.engine()).dispose()
 
 
 @contextmanager

@@ -40,7 +40,9 @@ class Normalize(Section):
     max_side_px: Count = Field(768, description="images with a longer side are scaled down to it")
     max_pixels: Count = Field(100_000_000, description="images with more pixels are rejected without decoding")
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="for images that must be encoded again")
-    shard_size_bytes: Count = Field(256 * 2**20, description="a shard is closed when it reaches this size")
+    shard_size_bytes: Annotated[Count, Field(ge=1024)] = Field(
+        256 * 2**20, description="a shard is closed when it reaches this size"
+    )
     row_group_size_bytes: Count = Field(
         2 * 2**20, description="size at which a row group is closed; small ones make random reads cheap"
     )
@@ -58,7 +60,7 @@ class Deduplicate(Section):
     hamming_radius: Annotated[int, Field(ge=0, le=8)] = Field(
         3, description="maximum number of differing bits of 64-bit image hashes"
     )
-    thumbnail_distance: NonNegative = Field(
+    thumbnail_distance: Annotated[float, Field(ge=0, le=255)] = Field(
         6.0, description="maximum mean difference of gray levels between thumbnails"
     )
     keep_out: Literal["none", "cross_source", "all"] = Field(

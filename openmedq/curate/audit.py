@@ -13,6 +13,7 @@ from pathlib import Path
 
 from openmedq import config, paths
 from openmedq.config import Licences, Params
+from openmedq.curate import overrides
 from openmedq.curate.check import load_declared
 from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset
@@ -115,6 +116,9 @@ def _texts(sample: Sample) -> Iterator[tuple[str, str]]:
 
 def _compare(dataset: LocalDataset, store: ShardStore, params: Params, copies: Counter[tuple[str, str]]) -> list[str]:
     """Count rows that are copies of rows of other datasets, as if it were an evaluation set; return the datasets."""
+    lines = overrides.read(Path(params.deduplicate.overrides))
+    own = f"{dataset.card.id}/"  # copies within the dataset are not looked for
+    lines = [line for line in lines if not all(name.startswith(own) for name in line.fields[:2])]
     others = list(_list_others(dataset.card.id))
     for other in others:  # beside its own shards, because images are read again from one folder
         (store.folder.parent / other.id).symlink_to(other.store.folder.absolute())
@@ -123,7 +127,7 @@ def _compare(dataset: LocalDataset, store: ShardStore, params: Params, copies: C
     every = params.model_copy(update={"policy": policy, "deduplicate": settings})
     datasets = [_as_normalized(dataset.card, store, Role.EVALUATION), *others]
     with tempfile.TemporaryFile() as file:
-        table = collect(datasets, every, ThumbnailFile(file), store.folder.parent)
+        table = collect(datasets, every, ThumbnailFile(file), lines, store.folder.parent)
     found = decide(table, "all", lambda pairs: compare_rows(datasets, every, pairs))
     pairs = find_strongest(found.links, found.roles, found.roles.is_evaluation, table.ranks == TRAIN)
     for place, tier in sorted(zip(pairs["dataset_other"], pairs["tier"], strict=True)):

@@ -49,14 +49,16 @@ class Batch(NamedTuple):
 
 
 def collect(
-    datasets: Sequence[NormalizedDataset], params: Params, thumbnails: ThumbnailFile, samples: Path = paths.SAMPLES
+    datasets: Sequence[NormalizedDataset],
+    params: Params,
+    thumbnails: ThumbnailFile,
+    lines: Sequence[overrides.Line],
+    samples: Path = paths.SAMPLES,
 ) -> Rows:
     """The rows of all datasets, with texts and images numbered in order of appearance, and images that are alike.
 
-    `samples` is the folder of the datasets' shards.
+    `lines` are those of `deduplicate.overrides`, and `samples` is the folder of the datasets' shards.
     """
-    path = Path(params.deduplicate.overrides)
-    lines = overrides.read(path)  # first, because what follows may take long
     texts: dict[bytes, int] = {}  # text key -> number
     pixels: dict[bytes, int] = {}  # decoded pixels -> number
     looks: dict[bytes, int] = {}  # digest of perceptual hash and thumbnail -> number
@@ -106,6 +108,7 @@ def collect(
         ]
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
+    path = Path(params.deduplicate.overrides)
     near = link_pairs(Tier.NEAR_TEXT, ((row, of_evaluation[other], share) for row, other, share in copies))
     return Rows(
         ids=all_ids,

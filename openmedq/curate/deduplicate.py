@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from openmedq import paths
 from openmedq.config import Params
+from openmedq.curate import overrides
 from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset, load_datasets
 from openmedq.curate.duplicates import NAMES, Decisions, decide
@@ -41,10 +42,11 @@ def run(params: Params) -> None:
     - pairs.parquet (PAIR_SCHEMA): some of these pairs of rows, for the report.
     """
     datasets = load_datasets(params.mix.roles)
+    lines = overrides.read(Path(params.deduplicate.overrides))
     with publish(paths.VERDICTS) as folder:
         folder.mkdir()
         with tempfile.TemporaryFile(dir=paths.PARTIAL) as file:
-            rows = collect(datasets, params, ThumbnailFile(file))
+            rows = collect(datasets, params, ThumbnailFile(file), lines)
         keep_out = params.deduplicate.keep_out
         found = decide(rows, keep_out, lambda pairs: compare_rows(datasets, params, pairs))
         table = found.tabulate()

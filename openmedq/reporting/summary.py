@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from operator import itemgetter
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -113,6 +114,8 @@ def _show_where_next(console: Console) -> None:
     _print(console, Text("Where to look next", style="bold"))
     table = Table.grid(padding=(0, 2))
     for name, place, text in WHERE_NEXT:
+        if place.endswith(".html") and not Path(place).is_file():
+            text = "missing; `dvc repro` writes it"
         table.add_row(f"  {name}", Text(place, style="cyan"), Text(text, style="dim"))
     console.print(table)
 

@@ -1,3 +1,8 @@
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -57,6 +62,32 @@ def test_a_temporary_server_that_does_not_start_is_one_line(home, reason, tmp_pa
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: Prefect's temporary server: {reason}; run the command again, or start")
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("is_newer", "reason"),
+    [(False, "(sqlite3.DatabaseError) file is not a database"), (True, "Can't locate revision identified by 'feed'")],
+)
+def test_a_database_that_cannot_be_used_is_one_line(is_newer, reason, tmp_path):
+    database = tmp_path / "prefect.db"
+    if is_newer:
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("CREATE TABLE alembic_version AS SELECT 'feed' AS version_num")
+    else:
+        database.write_bytes(b"damaged" * 1000)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.build"],
+        env=environment | {"PREFECT_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,  # the server would start again and again
+    )
+    assert done.stderr == (
+        f"error: {tmp_path}: Prefect's database can't be used: {reason}; move it away, or set PREFECT_HOME to another "
+        "folder\n"
+    )
+    assert done.returncode == 1
 
 
 def test_pools_are_created_once(prefect_server):

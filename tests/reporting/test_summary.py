@@ -31,6 +31,10 @@ def test_shows_scores_waterfall_and_where_to_look() -> None:
     assert re.search(r"^  clean rows +15 ", text, re.MULTILINE)  # of the 19 that were asked
     for words in ("data/report/index.html", "make ui", "data/docs/index.html"):
         assert words in text
+    assert re.search(r"data/report/index.html +missing; `dvc repro` writes it", text)
+    paths.REPORT.mkdir(exist_ok=True)
+    (paths.REPORT / "index.html").touch()
+    assert re.search(r"data/report/index.html +scores, examples", show())
 
 
 @pytest.mark.usefixtures("finished")

@@ -101,7 +101,7 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
 
 
 @pytest.mark.usefixtures("empty_folder")
-def test_near_copies_of_texts_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_near_copies_of_texts_are_counted(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     question = "What is the most likely cause of severe colic and jaundice in this woman of forty?"
     for folder, text in (("own", f"3. {question}"), ("other", question)):
         Path(folder, "img").mkdir(parents=True)
@@ -112,3 +112,8 @@ def test_near_copies_of_texts_are_counted(capsys: pytest.CaptureFixture[str]) ->
     paths.PARAMS.write_text(render(make_params(local={"own": own, "public": own | {"folder": "other"}})))
     assert main(["audit", "--local", "own"]) == 0
     assert "  public, near text: 1 row" in capsys.readouterr().out.splitlines()
+    decisions = ("own/1,own/2,copy", "own/1,public/1,different")
+    Path("data/copies.csv").write_text("\n".join(["id_a,id_b,decision", *decisions]))
+    assert main(["audit", "--local", "own"]) == 0
+    assert "  none" in capsys.readouterr().out.splitlines()[-1:]  # as a person decided
+    assert not caplog.records  # the first decision is used by deduplicate
