@@ -44,9 +44,9 @@ def read(path: Path) -> list[Line]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise ParamsError(
-            f"deduplicate.overrides: {path} not found; create it with the line {','.join(HEADER)}"
+            f"deduplicate.overrides: {path} is not a file; create it with the line {','.join(HEADER)}"
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ParamsError(f"{path}: is not CSV in UTF-8 ({error}); save it again as CSV in UTF-8") from None

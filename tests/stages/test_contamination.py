@@ -184,7 +184,7 @@ def test_decisions_without_effect_are_ignored(decision: str, reason: str, caplog
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (None, r"deduplicate.overrides: own.csv not found; create it with the line id_a,id_b,decision"),
+        (None, r"deduplicate.overrides: own.csv is not a file; create it with the line id_a,id_b,decision"),
         ("", "own.csv: the first line must be id_a,id_b,decision"),
         ("id_a,id_b,decision\ntext/1,text/1,copy\n", "own.csv: line 2: expected two different ids, then copy or"),
         ("id_a,id_b,decision\na/1,a/2,copy\na/2,a/1,different\n", "own.csv: line 3: contradicts line 2; remove one"),
