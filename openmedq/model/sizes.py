@@ -142,6 +142,10 @@ def count_flops(model: PeftModel, settings: Train, tokens: float, images: float,
     patches = encoders.count_patches(settings.vision)
     numbers = {ENCODER: images * (1 + patches), PROJECTOR: images * patches}
     parts = list_parts(model)
+    if not settings.next_token_weight:  # the language model runs on the answers alone: at most on all texts
+        length *= 1 - numbers[PROJECTOR] / tokens
+        tokens -= numbers[PROJECTOR]
+        numbers[EMBEDDINGS] = 0  # no logits
     flops = {part.name: part.flops * numbers.get(part.name, tokens) for part in parts}
     text, vision = model.config.text_config, settings.vision
     attention = 12 * text.num_hidden_layers * text.hidden_size * length * tokens  # 4 forward, 8 backward
@@ -173,7 +177,7 @@ def find_memory(
     kept = layers * (2 if is_bf16 else 4) * config.hidden_size + layer if is_checkpointed else layers * layer
     kept += NORM_BYTES * config.hidden_size  # of the last normalization
     activations = kept * tokens + _count_encoder_bytes(settings, is_checkpointed=is_checkpointed) * images
-    logits = num_logits * config.vocab_size * LOGIT_BYTES[settings.precision]
+    logits = num_logits * config.vocab_size * LOGIT_BYTES[settings.precision] * bool(settings.next_token_weight)
     return Memory(
         weights=weights,
         gradients=GRADIENT_BYTES * num_trained,

@@ -18,8 +18,9 @@ CONVENTION = (
 )
 LIMITS = (
     "Memory of one GPU, without torch.compile and Liger's kernels; all positions that are not image slots count as "
-    "learned. What a contrastive loss adds, a pass over the answers, is not counted. Times are of training alone, on "
-    "one GPU, with dense peaks as NVIDIA states them. An MFU of 20 % was measured on an H100."
+    "learned. What a contrastive loss adds, a pass over the answers, is not counted; alone, it is a pass over all "
+    "texts. Times are of training alone, on one GPU, with dense peaks as NVIDIA states them. An MFU of 20 % was "
+    "measured on an H100."
 )
 
 

@@ -64,6 +64,8 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
     held_out = index.filter(pc.equal(index["role"], Role.VALIDATION.value))
     if not len(rows):
         raise ValidationError(f"{INDEX}: no training rows; {paths.MIX / 'waterfall.json'} lists why rows were excluded")
+    if (total := pc.sum(rows["weight"]).as_py()) < 1:
+        raise ValidationError(f"{INDEX}: an epoch has {total:.2g} rows, the sum of their weights; raise mix.weights")
     if not settings.next_token_weight:  # the contrastive loss of a row without images is zero
         has_images = pc.field("num_images") > 0
         held_out = held_out.filter(has_images)

@@ -23,6 +23,7 @@ from openmedq.model.pixels import decode
 from openmedq.model.prompt import encode
 from openmedq.reporting import estimate
 from openmedq.storage.shards import ShardStore
+from openmedq.training.learner import Learner
 
 from . import tiny
 
@@ -81,6 +82,18 @@ def test_flops_are_those_that_torch_counts(settings: Train) -> None:
         _run(model, batch, settings).backward()
     flops = sizes.count_flops(sizes.build(settings), settings, batch.ids.numel(), len(batch.pixels), batch.ids.shape[1])
     assert sum(flops.values()) == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_without_next_token_loss_the_flops_are_at_most_those_of_all_texts() -> None:
+    settings = tiny.make_settings(**SMALL, next_token_weight=0.0, contrastive_weight=1.0)
+    model, batch = _build(settings)
+    learner = Learner(model, settings)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        learner(batch).contrastive.backward()
+    model = sizes.build(settings)
+    flops = sizes.count_flops(model, settings, batch.mask.sum().item(), len(batch.pixels), batch.ids.shape[1])
+    assert counter.get_total_flops() < sum(flops.values()) < 2.2 * counter.get_total_flops()  # 3.2 with image slots
+    assert not sizes.find_memory(model, settings, 96, 1, 80, is_checkpointed=False).logits
 
 
 def test_activations_are_those_that_autograd_keeps(settings: Train) -> None:

@@ -223,12 +223,22 @@ def test_settings_that_can_not_train_are_an_error_before_the_first_update(
         run(params(**changes))
 
 
-def test_weights_of_the_index_count() -> None:
-    def halve(index: pa.Table) -> pa.Table:
+def weigh(weight: float) -> None:
+    def replace(index: pa.Table) -> pa.Table:
         place = index.schema.get_field_index("weight")
-        return index.set_column(place, index.schema.field(place), pa.array([0.5] * len(index), pa.float32()))
+        return index.set_column(place, index.schema.field(place), pa.array([weight] * len(index), pa.float32()))
 
-    edit_index(halve)
+    edit_index(replace)
+
+
+def test_weights_that_draw_no_row_are_an_error() -> None:
+    weigh(1e-50)
+    with pytest.raises(ValidationError, match=r"an epoch has 0 rows, the sum of their weights; raise mix.weights"):
+        run(params())
+
+
+def test_weights_of_the_index_count() -> None:
+    weigh(0.5)
     index = pq.read_table(train.INDEX)
     num_rows = len(index.filter(pc.equal(index["role"], "train")))
     metrics, _ = run(params(max_steps=None, num_epochs=2))
