@@ -111,9 +111,10 @@ def run(params: Params, encoder: str, log: Log) -> None:
 def _choose(params: Params, encoder: str) -> Callable[[int], Tower]:
     """Return a function that builds the encoder, given a seed."""
     device, side = pick_device(params.execution.device), params.transfer.image_size_px
+    sized = f"transfer.image_size_px: {encoder}"
     if encoder == SCRATCH:
         vision = params.train.vision.model_copy(update={"image_size_px": side or params.train.vision.image_size_px})
-        return lambda seed: own.draw(vision, seed).to(device)
+        return lambda seed: own.draw(vision, seed, "train.vision" if side is None else sized).to(device)
     where = f"transfer.encoders.{encoder}"
 
     def build(_: int) -> Tower:
@@ -121,7 +122,7 @@ def _choose(params: Params, encoder: str) -> Callable[[int], Tower]:
             tower = own.load(device)
         else:
             tower = published.load(params.transfer.encoders[encoder], where).to(device)
-        return tower if side is None else tower.resize(side, where)
+        return tower if side is None else tower.resize(side, sized)
 
     return build
 

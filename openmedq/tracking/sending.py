@@ -29,6 +29,7 @@ class Sender:
         self.client, self.stage, self._is_late = client, stage, is_late
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         self.has_ended = False
+        self._warned: set[str] = set()
 
     def send(self, operations: Sequence[Operation]) -> None:
         """Send operations in order; what the store refuses for good is dropped with a warning."""
@@ -48,7 +49,10 @@ class Sender:
         except MlflowException as error:
             if error.error_code not in REFUSED:
                 raise
-            _log.warning(f"{store.name()}: refuses a part of the run ({what}): {store.first_line(error)}")
+            line = f"{store.name()}: refuses a part of the run ({what}): {store.first_line(error)}"
+            if line not in self._warned:  # of a run that was deleted, it would be the same every few seconds
+                self._warned.add(line)
+                _log.warning(line)
 
     def _send_metrics(self, operations: Sequence[Operation]) -> None:
         from mlflow.entities import Metric

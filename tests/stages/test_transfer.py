@@ -108,8 +108,10 @@ def test_the_size_of_the_images_and_the_precision_are_settings(project: Path, mo
     finally:
         hook.remove()
     assert seen == {(16, 16), torch.bfloat16}
-    with pytest.raises(ModelError, match=r"^transfer\.encoders\.ours: can't encode RGB images of 16 x 16 px"):
+    with pytest.raises(ModelError, match=r"^transfer\.image_size_px: ours: can't encode RGB images of 16 x 16 px"):
         run_transfer(project, monkeypatch, params, OURS)
+    with pytest.raises(ModelError, match=r"^transfer\.image_size_px: scratch: can't encode RGB images of 1 x 1 px"):
+        run_transfer(project, monkeypatch, make_params(image_size_px=1))
 
 
 def test_what_is_done_is_not_done_again_after_a_kill(

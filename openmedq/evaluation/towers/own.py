@@ -17,9 +17,9 @@ def load(device: torch.device) -> Tower:
     return Tower(model.model.vision_tower.float(), preprocessing, str(paths.MODEL))
 
 
-def draw(settings: Vision, seed: int) -> Tower:
-    """Build a ViT with random weights and the sizes and preprocessing of `train.vision`."""
+def draw(settings: Vision, seed: int, where: str = "train.vision") -> Tower:
+    """Build a ViT with random weights and the sizes and preprocessing of `train.vision`; `where` begins errors."""
     torch.manual_seed(seed)
     network = scratch.build(settings.model_copy(update={"weights": None}))
     resample = Resampling[settings.resample.upper()]
-    return Tower(network, Preprocessing(settings.image_size_px, settings.mean, settings.std, resample), "train.vision")
+    return Tower(network, Preprocessing(settings.image_size_px, settings.mean, settings.std, resample), where)
