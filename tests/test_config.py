@@ -49,6 +49,8 @@ def _train(**changes: object) -> dict:
         ({"deduplicate": {"thumbnail_distance": 256}}, "thumbnail_distance: Input should be less than or equal to 255"),
         ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
+        (_train(num_epochs=1e300), "params.yaml: train.num_epochs: "),
+        ({"mix": {"weights": {"vqa_rad": 1e30}}}, "params.yaml: mix.weights.vqa_rad: "),
         (_train(next_token_weight=0), "params.yaml: train: next_token_weight is 0, and so is contrastive_weight"),
         (_train(next_token_weight=0, contrastive_weight=1, with_images=False), "nothing would train"),
         (

@@ -81,7 +81,9 @@ class Mix(Section):
     roles: dict[str, dict[str, Role | None]] = Field(
         {}, description="source: {split: role or null}; default: the card's"
     )
-    weights: dict[str, NonNegative] = Field({}, description="source: times that a row is drawn per epoch; default: 1")
+    weights: dict[str, Annotated[NonNegative, Field(le=1e6)]] = Field(
+        {}, description="source: times that a row is drawn per epoch; default: 1"
+    )
 
 
 class Validate(Section):

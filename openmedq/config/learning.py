@@ -104,7 +104,7 @@ class Train(Section):
     micro_batch_size: Count | Literal["auto"] = Field(
         description="samples of `max_tokens` per forward pass, more of shorter ones; auto: as a GPU's memory allows"
     )
-    num_epochs: Positive
+    num_epochs: Annotated[Positive, Field(le=1e6)]
     max_steps: Count | None = Field(None, description="maximum number of updates")
     lr: Positive
     lr_of: dict[Part, Positive] = Field({}, description="part: learning rate in place of `lr`; " + PARTS)
