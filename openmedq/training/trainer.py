@@ -4,7 +4,6 @@ Each token of an update has the same weight, for any number of micro batches and
 follow from the seed and its number, so that a training resumes without their state.
 """
 
-import math
 import signal
 import time
 from collections.abc import Iterator
@@ -78,8 +77,6 @@ class Trainer:
         self._pass_tokens = PASS_PARAMETERS[self.devices.device.type] // num_parameters
         self._optimizer = optimizer.build(self.trained, self.settings)
         self.history = self.checkpoints.resume(self.trained, self._optimizer)
-        if (self.history.best_step or math.inf) <= self.settings.align_steps:  # an older version validated there
-            self.history.validation_losses.clear()
         self._check_start()
         optimizer.set_phase(self.trained, self.history.num_steps, self.settings)
         self._wrapped = self.devices.wrap(self.learner)

@@ -84,25 +84,6 @@ def test_weights_that_are_best_no_more_after_a_stop_replace_no_others(bench: Ben
     assert bench.train(**changes) == undisturbed(**changes)
 
 
-def test_a_validation_of_an_older_version_in_the_alignment_is_not_the_best(bench: Bench, undisturbed: Any) -> None:
-    changes = {"validate_every": 1, "select": "best", "align_steps": 3}
-
-    def validate_early(trainer: Trainer) -> None:
-        at_update(5)(trainer)
-        update = trainer._update
-
-        def update_after(*arguments: Any) -> Any:
-            trainer.history.validation_losses["2"] = 0.0
-            return update(*arguments)
-
-        trainer._update = update_after
-
-    bench.stop(validate_early, **changes)
-    resumed, expected = bench.train(**changes), undisturbed(**changes)
-    assert resumed.losses == expected.losses
-    assert resumed.validation_losses == {k: v for k, v in expected.validation_losses.items() if int(k) >= 5}
-
-
 def test_damaged_best_weights_are_an_error_and_the_last_ones_can_be_kept(bench: Bench, undisturbed: Any) -> None:
     changes = {"lr": 0.1, "warmup": 1.0, "validate_every": 1, "select": "best"}
     bench.stop(at_update(NUM_UPDATES - 1), **changes)
