@@ -92,7 +92,7 @@ def decode(data: bytes, settings: Normalize) -> PIL.Image.Image:
 
 
 def _choose_frame(dataset: Any, settings: Normalize) -> int:
-    if "PixelData" not in dataset:
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise BrokenImage(Reason.IMAGE_UNREADABLE, "a DICOM file without pixels")
     if int(dataset.Rows) * int(dataset.Columns) > settings.max_pixels:
         raise BrokenImage(Reason.IMAGE_TOO_LARGE, f"more than {settings.max_pixels} pixels")
@@ -120,7 +120,9 @@ def _show(dataset: Any, frame: int) -> NDArray[np.uint8]:
     padding = dataset.get("PixelPaddingValue")
     is_shown = np.ones_like(levels, bool)
     if padding is not None:  # of signed pixels, it is often stored as unsigned
-        is_shown = levels != np.array(int(padding)).astype(levels.dtype)
+        limit = dataset.get("PixelPaddingRangeLimit")
+        low, high = sorted(np.array([int(padding), int(padding if limit is None else limit)]).astype(levels.dtype))
+        is_shown = (levels < low) | (levels > high)
     share = _apply_voi(apply_modality_lut(levels, dataset), dataset, is_shown)
     if kind == "MONOCHROME1":  # the lowest level is white
         np.subtract(1, share, out=share)

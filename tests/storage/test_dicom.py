@@ -136,6 +136,24 @@ def test_signed_padding_that_is_stored_as_unsigned_is_left_out_of_the_range() ->
     assert shown[8, 0] == 0 and shown[-1, -1] == 255
 
 
+def test_a_range_of_padding_is_left_out_of_the_range() -> None:
+    levels = LEVELS // 2
+    levels[:1] = np.arange(4000, 4064)
+    shown = _pixels(make_dicom(levels, PixelPaddingValue=4063, PixelPaddingRangeLimit=4000))
+    assert shown[1, 0] == 0 and shown[-1, -1] == 255
+
+
+@pytest.mark.parametrize(("name", "kind"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")])
+def test_pixels_may_be_floats(name: str, kind: str) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(make_dicom()))
+    del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
+    dataset.BitsAllocated = 8 * np.dtype(kind).itemsize
+    setattr(dataset, name, (LEVELS / 4096).astype(kind).tobytes())
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert np.array_equal(_pixels(buffer.getvalue()), _shares(0, 4095))
+
+
 def test_the_window_of_a_frame_is_in_its_functional_group() -> None:
     shared, group, other, rescale, window = (pydicom.Dataset() for _ in range(5))
     rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1024
