@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from openmedq.schema import BrokenImage, Reason
 if TYPE_CHECKING:
     from openmedq.config import Normalize
 
+READING = threading.RLock()  # Python's filters of warnings and Pillow's bound are global: the demo has threads
 HEAD_BYTES = 132
 MISSING = "a DICOM file, which needs pydicom; pip install 'openmedq[dicom]'"
 BURNED_IN = "burned_in_annotation"  # attribute of a row: "yes" if the header says that the pixels contain text
@@ -185,6 +187,7 @@ def _first(value: Any) -> float:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Turn each exception into a BrokenImage, and hide warnings and logs: all of them may quote a tag."""
+    READING.acquire()
     logger = logging.getLogger("pydicom")
     before, logger.disabled = logger.disabled, True
     try:
@@ -199,3 +202,4 @@ def _quietly() -> Iterator[None]:
         ) from None
     finally:
         logger.disabled = before
+        READING.release()

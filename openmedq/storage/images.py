@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000")  # Pillow tries no other decoder
 THUMBNAIL_SIDE_PX = 32
 REDUCING_GAP = 2.0  # images are reduced cheaply to this multiple of the bound before they are resampled
-
-_READING = threading.RLock()  # Pillow's bound and Python's filters of warnings are global: the demo has threads
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _UPRIGHT = {
@@ -139,7 +136,7 @@ def _reading(max_pixels: int) -> Iterator[None]:
 
     Pillow warns if a file or a frame has more pixels than MAX_IMAGE_PIXELS; the warning is turned into an error.
     """
-    _READING.acquire()
+    dicom.READING.acquire()
     bound = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -154,7 +151,7 @@ def _reading(max_pixels: int) -> Iterator[None]:
         raise _as_broken(error, max_pixels) from None
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = bound
-        _READING.release()
+        dicom.READING.release()
 
 
 def _as_broken(error: Exception, max_pixels: int) -> BrokenImage:

@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,14 @@ def test_a_voi_lookup_table_is_applied() -> None:
     table.LUTData = np.arange(4095, -1, -1, np.uint16).tobytes()
     shown = _pixels(make_dicom(VOILUTSequence=[table]))
     assert np.abs(shown - (255 - _shares(0, 4095).astype(int))).max() <= 1
+
+
+def test_threads_do_not_let_each_other_log(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(make_dicom())
+    other = threading.Thread(target=dicom.read_tags, args=(tmp_path / "a.dcm",))
+    with dicom._quietly():
+        other.start()
+        other.join(0.5)
+        assert other.is_alive() and logging.getLogger("pydicom").disabled
+    other.join()
+    assert not logging.getLogger("pydicom").disabled
