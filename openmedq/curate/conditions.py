@@ -13,13 +13,15 @@ _FOREIGN = r"[\x{0400}-\x{04FF}\x{0600}-\x{06FF}\x{3040}-\x{30FF}\x{3400}-\x{9FF
 FILE = "try_cast(regexp_extract(shard, '[0-9]+') AS INTEGER)"  # the number of a shard takes less memory than its name
 
 # `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `shard`, `row_group`, `row`, `texts` (normalized, one
-# per turn) and `mode` (of the first image, where it was read); `cards` are in `make_tables`.
+# per turn) and `header` (of the first image, where it was read); `cards` are in `make_tables`.
 ROWS = f"""
     SELECT
         dataset, id, {FILE} AS file, row_group, row,
         hash(texts, list_sort(labels), list_sort(list_transform(images, lambda image: image.pixels_sha256))) AS content,
+        hash(split, task, samples.licence, access, coalesce(len(images), 0)) AS facts,
+        list_contains(evaluations, split) AS is_evaluation,
         source, task, samples.licence AS licence, list_contains(splits, split) AS is_on_card,
-        cards.licence AS card_licence, mode, modes,
+        cards.licence AS card_licence, header, modes,
         CASE WHEN task <> 'classification'
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
             END AS shortest_answer_chars,
@@ -55,7 +57,7 @@ SHARES = {OFTEN_YES: "num_no > 0", SELDOM_YES: "num_yes > 0", LANGUAGE: "is_fore
 # `entries` of the index point at `rows`.
 MIX = """
     SELECT
-        dataset, entries.id AS id, role, weight, rows.id AS id_at_position,
+        dataset, entries.id AS id, role, weight, rows.id AS id_at_position, stated, facts, is_evaluation,
         entries.id IN (SELECT id FROM entries GROUP BY id HAVING count(*) > 1) AS is_repeated,
         entries.id IN (SELECT id FROM verdicts) AS has_decision,
         role <> 'evaluation' AND content IN (
@@ -91,7 +93,8 @@ def of_promises() -> dict[str, str]:
     return {
         "answers are in the dataset's vocabulary": "num_unknown_answers > 0",
         "images have the sizes of the dataset": "shortest_side_px < low_px OR longest_side_px > high_px",
-        "images have the modes of the dataset": "NOT list_contains(modes, mode)",
+        "images have the modes of the dataset": "NOT list_contains(modes, header.mode)",
+        "images have the sizes that are stated": "NOT header.is_size",
         "licences are the card's": "licence <> card_licence",
     }
 
@@ -102,8 +105,12 @@ def of_mix(datasets: Collection[str]) -> dict[str, str]:
         "ids are unique": "is_repeated",
         "sources are in the catalogue": _is_not_in("dataset", datasets),
         "roles are known": _is_not_in("role", [role.value for role in Role]),
-        "weights are above 0": "NOT weight > 0",
+        "weights are above 0": "NOT (weight > 0 AND isfinite(weight))",
         "entries point at the row of their id": "id_at_position IS DISTINCT FROM id",
+        "entries have the split, task, licence, access and number of images of their row": (
+            "id = id_at_position AND stated <> facts"
+        ),
+        "no row of an evaluation split is trained on": "role = 'train' AND is_evaluation",
         "no row with a duplicate decision is in the mix": "has_decision",
         "no training row repeats an evaluation row": "repeats_evaluation",
     }

@@ -16,22 +16,27 @@ Words = list[str]
 
 ALIKE = 0.75  # ratio of equal characters of a word's inflections and spellings
 
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|(?<=:)\s+(?=[A-Z])|\n+|(?<=[。？！])|(?<=[.?!])(?=[\u3400-\u9fff])")
+_SENTENCE_END = re.compile(
+    r"(?<=[.?!])\s+|(?<=:)\s+(?=[A-Z])|(?<=\d:)\s+|\n+|(?<=[。？！：])|(?<=[.?!])(?=[\u3400-\u9fff])"
+)
 # A number is its groups of digits, a unit is a word of its own: 98.6, 98,6 and 98 .6 are equal, 5mm and 5 mm too.
 # Chinese has no spaces between words: each character is one.
 _WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[\u3400-\u9fff]|[^\W\d_\u3400-\u9fff]+|[%<>+±≤≥]")
 _SPELLINGS = (
+    (re.compile(r"<\|?/?[a-z_]+\d*\|?>|\[/?INST\]", re.I), "\n"),  # <image>, <|im_end|>: of prompts
     (re.compile("[\u2010-\u2014\u2212]"), "-"),
     (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
     (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
     (re.compile(r"\bper ?cent\b", re.I), "%"),
     (re.compile(r"\b(?:yes\s*(?:/|,|or)\s*no(?:\W+(?:or\W+)?maybe)?|true\s*(?:/|or)\s*false)\W*$", re.I), ""),
+    (re.compile(r"是\s*[/或]\s*否\W*$"), ""),
 )
 _MARK = re.compile(f"[{re.escape(string.punctuation)}]")
 _MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
 _NUMBERING = re.compile(
     r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*"
     r"(?:q?\d{1,5}(?: \d{1,3}){0,2}|[a-h]|[ivx]{1,5})|q|question"
+    r"|(?:第 )?(?:\d{1,5}|[一二三四五六七八九十](?: [一二三四五六七八九十])?)(?: 题)?"
 )
 
 # Words that a question can exchange: its grammar, and what medical questions have in common.

@@ -52,13 +52,17 @@ MIN_CONTEXT = 0.5  # below it, two texts belong to different questions
 MAX_ADDED_SHARE = 0.6  # of a stem's words in sentences that the other lacks, if both share fewer than
 MIN_CONTENT_WORDS = 3
 
-_MARK = r"(?:[).:]\s+|\)(?=[^\W\d])|[.:](?=[^\W\d]{2}))"  # after an option's letter; not that of "a.m."
-_OPTIONS = re.compile(
-    rf"(?:(?:answer\s+)?(?:options|choices)\s*[:.]?\s*)?(?<!\w)\(?[a1]{_MARK}.*?\s\(?[b2]{_MARK}", re.I | re.S
+_OPEN = r"[(\[（]?"  # before an option's letter, and after it; not that of "a.m."
+_MARK = r"(?:[)\].:]\s+|[)\]](?=[^\W\d])|[.:](?=[^\W\d]{2})|[、．：）])"
+_HEAD = r"(?:answer\s+)?\b(?:options|choices)\s*"
+_OPTIONS = re.compile(rf"{_HEAD}:|(?:{_HEAD}\.?\s*)?(?<!\w){_OPEN}[a1]{_MARK}.*?\s{_OPEN}[b2]{_MARK}", re.I | re.S)
+_OPTION = re.compile(rf"(?<!\w){_OPEN}([a-e1-5]){_MARK}(.*?)(?=\s+{_OPEN}[a-e1-5]{_MARK}|\s*$)", re.I | re.S)
+_LETTER = re.compile(
+    rf"^\s*{_OPEN}(?:[a-h](?:\s*[)\].:\u2013-]\s+|[)\].:](?=[^\W\d]{{2}})|[、．：）])|\d\s*[)\].:]\s+)", re.I
 )
-_OPTION = re.compile(rf"(?<!\w)\(?([a-e1-5]){_MARK}(.*?)(?=\s+\(?[a-e1-5]{_MARK}|\s*$)", re.I | re.S)
-_LETTER = re.compile(r"\s*\(?(?:[a-h](?:\s*[).:\u2013-]\s+|[).:](?=[^\W\d]{2}))|\d\s*[).:]\s+)", re.I)
-_ANSWER = re.compile(r"^(?:the\s+)?(?:correct\s+)?(?:answer|option)(?:\s+is\b|\s*:|(?=\s+\(?[a-h]\b))\s*", re.I)
+_ANSWER = re.compile(
+    r"^(?:the\s+)?(?:(?:correct|final)\s+)?(?:answer|option)(?:\s+is\b|\s*:|(?=\s+\(?[a-h]\b))\s*", re.I
+)
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
 
 
@@ -75,7 +79,7 @@ class Question:
     def answer_words(self) -> Words:
         """The answer without "The answer is" and its letter; a letter alone stands for its option."""
         text = _ANSWER.sub("", self.answer.strip(), count=1)
-        letter = text.strip("(). :").lower()
+        letter = text.strip("()[]. :").lower()
         if len(letter) == 1 and not any(normalize_text(_strip(option)) == letter for option in self.options):
             place = "abcdefgh".find(letter)
             if 0 <= place < len(self.options):

@@ -21,7 +21,7 @@ from openmedq.curate import conditions
 from openmedq.curate.promises import PROMISES, Promises
 from openmedq.curate.tallies import Table, tally
 from openmedq.datasets.card import Card
-from openmedq.schema import EXCLUDED_BY_REQUEST, INDEX_SCHEMA
+from openmedq.schema import EXCLUDED_BY_REQUEST, INDEX_SCHEMA, Role
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, scan_table
 
@@ -33,19 +33,27 @@ _COLUMNS = [
     *(f"images.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
 ]
 
+_HEADERS = [f"images.list.element.{name}" for name in ("image.bytes", "width", "height")]
+_HEADER = pa.struct({"mode": pa.string(), "is_size": pa.bool_()})
+
 _KEPT = """
     CREATE TABLE rows (
         dataset VARCHAR, id VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, content UBIGINT,
-        num_yes INTEGER, num_no INTEGER, is_foreign BOOLEAN, fails BOOLEAN[]);
+        facts UBIGINT, is_evaluation BOOLEAN, num_yes INTEGER, num_no INTEGER, is_foreign BOOLEAN, fails BOOLEAN[]);
     CREATE TABLE entries (
-        id VARCHAR, dataset VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, role VARCHAR, weight FLOAT);
+        id VARCHAR, dataset VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, role VARCHAR, weight FLOAT,
+        stated UBIGINT);
 """
 _KEEP_ROWS = """
     INSERT INTO rows
-    SELECT dataset, id, file, row_group, row, content, num_yes, num_no, is_foreign, [{conditions}] FROM ({rows})
+    SELECT dataset, id, file, row_group, row, content, facts, is_evaluation, num_yes, num_no, is_foreign, [{conditions}]
+    FROM ({rows})
 """
 _KEEP_ENTRIES = f"""
-    INSERT INTO entries SELECT id, source, {conditions.FILE}, row_group, row, role, weight FROM index
+    INSERT INTO entries
+    SELECT id, source, {conditions.FILE}, row_group, row, role, weight,
+        hash(split, task, licence, access, num_images::BIGINT)
+    FROM index
 """
 
 _DATASETS = """
@@ -55,6 +63,7 @@ _DATASETS = """
             AS rejected_share,
         coalesce(num_rows, 0) AS num_rows,
         (SELECT count(*) FROM entries WHERE dataset = counts.id AND role = 'train') AS num_train,
+        mix, (SELECT count(*) FROM entries WHERE dataset = counts.id) AS num_entries,
         num_published, found / nullif(num_published, 0) AS found_multiple,
         CASE WHEN num_yes + num_no > 0 THEN num_yes / (num_yes + num_no) END AS yes_share, yes_low, yes_high,
         num_foreign / nullif(num_rows, 0) AS foreign_share, max_foreign
@@ -65,15 +74,17 @@ _DATASETS = """
     ORDER BY id
 """
 
-_NUMBERS = ("found", "read", "num_rejected", "num_by_request", "num_accounted", "num_published")
+_NUMBERS = ("found", "read", "num_rejected", "num_by_request", "num_accounted", "num_published", "mix")
 _COUNTS = pa.schema(
     {"id": pa.string()}
     | dict.fromkeys(_NUMBERS, pa.int64())
     | dict.fromkeys(("yes_low", "yes_high", "max_foreign"), pa.float64())
 )
+_NOTHING: Mapping[str, Any] = {"found": 0, "read": 0, "rejected": {}, "duplicate": {}, "kept_out": {}, "mix": {}}
 _WORDS = pa.list_(pa.string())
 _CARDS = pa.schema(
     {"dataset": pa.string(), "splits": _WORDS, "licence": pa.string(), "classes": _WORDS, "answers": _WORDS}
+    | {"access": pa.string(), "evaluations": _WORDS}
     | {"modes": _WORDS, "low_px": pa.int64(), "high_px": pa.int64()}
 )
 
@@ -109,12 +120,12 @@ def make_tables(
         for chunk in _read(stores):
             database.register("samples", chunk)
             database.execute(_KEEP_ROWS.format(conditions=", ".join(fails), rows=conditions.ROWS))
-        for batch in scan_table(INDEX, INDEX_SCHEMA, ["id", "source", "shard", "row_group", "row", "role", "weight"]):
+        for batch in scan_table(INDEX, INDEX_SCHEMA, [each for each in INDEX_SCHEMA.names if each != "num_chars"]):
             database.register("index", batch)
             database.execute(_KEEP_ENTRIES)
         counts = [
-            _sum_up(name, each, cards[name].num_published if name in complete else None)
-            for name, each in waterfall.items()
+            _sum_up(name, waterfall.get(name, _NOTHING), cards[name].num_published if name in complete else None)
+            for name in dict.fromkeys([*waterfall, *cards])
         ]
         database.register("counts", pa.Table.from_pylist(counts, _COUNTS))
         rows = "SELECT * FROM rows"
@@ -131,8 +142,8 @@ def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
     for dataset, store in stores.items():
         has_modes = PROMISES.get(dataset, Promises()).modes is not None
-        sample = store.scan(["images.list.element.image.bytes"], is_sample=True) if has_modes else iter(())
-        modes = {(each.shard, each.number): _find_modes(each.rows) for each in sample}
+        sample = store.scan(_HEADERS, is_sample=True) if has_modes else iter(())
+        headers = {(each.shard, each.number): _read_headers(each.rows) for each in sample}
         for group in store.scan(_COLUMNS):
             size = len(group.rows)
             more = {
@@ -141,7 +152,7 @@ def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
                 "row_group": pa.array(np.full(size, group.number, np.int32)),
                 "row": pa.array(np.arange(size, dtype=np.int32)),
                 "texts": _normalize(group.rows["turns"]),
-                "mode": modes.get((group.shard, group.number), pa.nulls(size, pa.string())),
+                "header": headers.get((group.shard, group.number), pa.nulls(size, _HEADER)),
             }
             rows = group.rows
             for name, column in more.items():
@@ -168,13 +179,19 @@ def _normalize(turns: pa.ListArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]).astype(np.int32)), texts)
 
 
-def _find_modes(rows: pa.RecordBatch) -> pa.Array:
-    """Mode of the first image of each row, by its header."""
-    modes = []
+def _read_headers(rows: pa.RecordBatch) -> pa.Array:
+    """Of the first image of each row: its mode, and whether it has the size that the row states."""
+    headers: list[dict[str, object] | None] = []
     for images in rows["images"].to_pylist():
-        data = images[0]["image"]["bytes"] if images else None
-        modes.append(PIL.Image.open(io.BytesIO(data)).mode if data else None)
-    return pa.array(modes, pa.string())
+        for image in images[:1]:
+            try:
+                found = PIL.Image.open(io.BytesIO(image["image"]["bytes"] or b""))
+                headers.append({"mode": found.mode, "is_size": found.size == (image["width"], image["height"])})
+            except OSError:
+                headers.append({"mode": "unreadable", "is_size": None})
+        if not images:
+            headers.append(None)
+    return pa.array(headers, _HEADER)
 
 
 def _describe(name: str, card: Card) -> dict[str, Any]:
@@ -187,6 +204,8 @@ def _describe(name: str, card: Card) -> dict[str, Any]:
         "licence": None if card.has_row_licences else card.licence,
         "classes": card.classes,
         "answers": promises.answers,
+        "access": card.access,
+        "evaluations": [split for split, role in card.roles.items() if role is Role.EVALUATION],
         "modes": promises.modes,
         "low_px": low_px,
         "high_px": high_px,
@@ -205,6 +224,7 @@ def _sum_up(name: str, counts: Mapping[str, Any], num_published: int | None) -> 
         "num_by_request": sum(counts["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST),
         "num_accounted": sum(sum(counts[part].values()) for part in ("duplicate", "kept_out", "mix")),
         "num_published": num_published,
+        "mix": sum(counts["mix"].values()),
         "yes_low": yes_low,
         "yes_high": yes_high,
         "max_foreign": promises.max_foreign,

@@ -72,6 +72,7 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
             "found = read + rejected": _is_equal("found", "num_read_or_rejected"),
             "read = rows in the shards": _is_equal("read", "num_rows"),
             "read = duplicate + kept out + mix": _is_equal("read", "num_accounted"),
+            "mix = rows in the index": _is_equal("mix", "num_entries"),
             f"at most {settings.max_rejected:.0%} of the records are rejected": _is_between(
                 "rejected_share", 0, settings.max_rejected
             ),

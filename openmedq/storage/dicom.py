@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from openmedq.schema import BrokenImage, Reason
 if TYPE_CHECKING:
     from openmedq.config import Normalize
 
+READING = threading.RLock()  # Python's filters of warnings and Pillow's bound are global: the demo has threads
 HEAD_BYTES = 132
 MISSING = "a DICOM file, which needs pydicom; pip install 'openmedq[dicom]'"
 BURNED_IN = "burned_in_annotation"  # attribute of a row: "yes" if the header says that the pixels contain text
@@ -92,7 +94,7 @@ def decode(data: bytes, settings: Normalize) -> PIL.Image.Image:
 
 
 def _choose_frame(dataset: Any, settings: Normalize) -> int:
-    if "PixelData" not in dataset:
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise BrokenImage(Reason.IMAGE_UNREADABLE, "a DICOM file without pixels")
     if int(dataset.Rows) * int(dataset.Columns) > settings.max_pixels:
         raise BrokenImage(Reason.IMAGE_TOO_LARGE, f"more than {settings.max_pixels} pixels")
@@ -120,7 +122,9 @@ def _show(dataset: Any, frame: int) -> NDArray[np.uint8]:
     padding = dataset.get("PixelPaddingValue")
     is_shown = np.ones_like(levels, bool)
     if padding is not None:  # of signed pixels, it is often stored as unsigned
-        is_shown = levels != np.array(int(padding)).astype(levels.dtype)
+        limit = dataset.get("PixelPaddingRangeLimit")
+        low, high = sorted(np.array([int(padding), int(padding if limit is None else limit)]).astype(levels.dtype))
+        is_shown = (levels < low) | (levels > high)
     share = _apply_voi(apply_modality_lut(levels, dataset), dataset, is_shown)
     if kind == "MONOCHROME1":  # the lowest level is white
         np.subtract(1, share, out=share)
@@ -183,6 +187,7 @@ def _first(value: Any) -> float:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Turn each exception into a BrokenImage, and hide warnings and logs: all of them may quote a tag."""
+    READING.acquire()
     logger = logging.getLogger("pydicom")
     before, logger.disabled = logger.disabled, True
     try:
@@ -197,3 +202,4 @@ def _quietly() -> Iterator[None]:
         ) from None
     finally:
         logger.disabled = before
+        READING.release()

@@ -136,6 +136,7 @@ def _reading(max_pixels: int) -> Iterator[None]:
 
     Pillow warns if a file or a frame has more pixels than MAX_IMAGE_PIXELS; the warning is turned into an error.
     """
+    dicom.READING.acquire()
     bound = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -150,6 +151,7 @@ def _reading(max_pixels: int) -> Iterator[None]:
         raise _as_broken(error, max_pixels) from None
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = bound
+        dicom.READING.release()
 
 
 def _as_broken(error: Exception, max_pixels: int) -> BrokenImage:

@@ -167,13 +167,21 @@ def test_other_findings_are_another_question() -> None:
         ("Most common site of haemorrhage?", "Most common site of hemorrhage?", "Putamen", True, True),
         ("Where is/are the lesion located?", "7 Where isare the lesion located", "Left lobe", True, True),
         ("图片中最大的器官是什么?", "1. 图片中最大的器官是什么？请选择一个答案。", "肺", True, True),
+        ("图片中最大的器官是什么?", "第12题 图片中最大的器官是什么?", "肺", True, True),
+        ("图片中最大的器官是什么?", "十二、图片中最大的器官是什么?", "肺", True, True),
+        ("图片中最大的器官是什么?", "问题3：图片中最大的器官是什么?", "肺", True, True),
+        ("图片中包含肺吗?", "图片中包含肺吗?（是/否）", "包含", True, True),
+        ("Is the lung clear?", "<image> Is the lung clear?", "no", True, True),
+        ("Is the lung clear?", "[INST] <image1>Is the lung clear?<|im_end|> [/INST]", "no</s>", True, True),
+        ("Where is the lesion seen?", "Sample 7: where is the lesion seen?", "Left lobe", True, True),
+        ("Where is the lesion seen in item 6?", "Where is the lesion seen in item 7?", "Left lobe", False, False),
         ("图片中包含肺吗?", "图片中不包含肺吗?", "包含", False, False),
         ("图片中包含肺吗?", "图片中包含肝吗?", "包含", False, False),
         ("图像中异常的器官在左侧吗?", "图像中病变的器官在左侧吗?", "左肺上叶", False, True),
     ],
 )
 def test_short_questions(one: str, other: str, answer: str, is_copy: bool, is_copy_on_image: bool) -> None:
-    left, right = Question(one, "", (), answer), Question(other, "", (), answer)
+    left, right = Question(one, "", (), answer.removesuffix("</s>")), Question(other, "", (), answer)
     assert (compare(left, right) is not None) == is_copy
     assert (compare(left, right, is_image_same=True) is not None) == is_copy_on_image
 
@@ -183,6 +191,36 @@ def test_answers_are_compared_as_words_and_quantities() -> None:
     assert compare(question, replace(question, answer="3.5mm")) == 1
     assert compare(question, replace(question, answer="35 mm")) is None
     assert compare(replace(question, answer="3 - 5 mm"), replace(question, answer="4 - 5 mm")) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_copy"),
+    [
+        ("Hepatitis B: chronic", "Hepatitis C: chronic", False),
+        ("grade 2. glioma", "grade 3. glioma", False),
+        ("CTA - CT angiography", "D. CTA - CT angiography", True),
+        ("lung", "[B] lung", True),
+        ("肺", "B、肺", True),
+    ],
+)
+def test_only_a_letter_in_front_is_no_part_of_an_answer(one: str, other: str, is_copy: bool) -> None:
+    question = Question("Which of these is shown by the white arrow?", "", (), one)
+    assert (compare(question, replace(question, answer=other)) is not None) == is_copy
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "[A] {} [B] {} [C] {} [D] {}",
+        "Options: Oral {}, {}, {}, {} or none",
+        "Answer choices: {}; {}; {}; {}; all of them",
+        "A、{} B、{} C、{} D、{}",
+    ],
+)
+def test_options_in_the_question_are_no_part_of_it(options: str) -> None:
+    question = Question("Where does it drain?", "", OFFERED, OFFERED[2])
+    merged = f"{question.question} {options.format(*OFFERED)}"
+    assert compare(question, replace(question, question=merged, options=())) == 1
 
 
 OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
@@ -212,7 +250,8 @@ def test_the_same_options(one: str, other: str, is_copy: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", ["The answer is Lithium.", "Answer: C", "Option (C)", "the correct option is C. Lithium"]
+    "answer",
+    ["The answer is Lithium.", "Answer: C", "Option (C)", "the correct option is C. Lithium", "Final answer: [C]"],
 )
 def test_an_answer_in_a_sentence_is_the_answer(answer: str) -> None:
     question = Question("Which of these is given for mania?", "", OFFERED, "Lithium")

@@ -41,6 +41,8 @@ def test_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROMISES, "open_set", Promises(**KEPT))
     validate.run(make_params())
     monkeypatch.setitem(PROMISES, "open_set", Promises(**BROKEN))
+    rows[0]["images"][0]["width"] = 63
+    write_sets(rows, CARDS)
     assert _red() == {
         "datasets": [
             "texts are in the language of the dataset",
@@ -50,6 +52,7 @@ def test_promises(monkeypatch: pytest.MonkeyPatch) -> None:
             "answers are in the dataset's vocabulary",
             "images have the modes of the dataset",
             "images have the sizes of the dataset",
+            "images have the sizes that are stated",
         ],
     }
     for finding in (each for each in _verdict()["expectations"] if not each["success"]):
@@ -61,11 +64,20 @@ def test_a_row_with_another_licence_than_the_card_is_named() -> None:
     rows = _rows()
     rows[1]["licence"] = "MIT"
     write_sets(rows, CARDS)
+    mix.run(make_params())
     found = r"in table promises: licences are the card's \(open_set: 1 of 5 rows, such as open_set/2\)"
     with pytest.raises(ValidationError, match=found):
         validate.run(make_params())
     write_sets(rows, {**CARDS, "open_set": {"has_row_licences": True}})
     validate.run(make_params())
+
+
+def test_an_image_that_cannot_be_read_has_no_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROMISES, "open_set", Promises(modes=("L",)))
+    rows = _rows()
+    rows[0]["images"][0]["image"]["bytes"] = b"none"
+    write_sets(rows, CARDS)
+    assert "images have the modes of the dataset" in _red()["promises"]
 
 
 def test_promises_are_of_known_datasets() -> None:

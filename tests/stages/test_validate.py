@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -157,19 +158,41 @@ def test_faults_of_the_mix() -> None:
     twice = {**index["secret/2"], "role": "practice"}
     loser = {**index["open_set/3"], "id": "open_set/4", "source": "open_set", "row_group": 1, "row": 1}
     index["bench/1"]["role"] = "train"  # with the image and the text of an evaluation row
+    index["secret/3"]["access"] = "open"
+    index["bench/2"]["weight"] = float("nan")
     pq.write_table(pa.Table.from_pylist([*index.values(), twice, loser], schema=table.schema), path)
     rows = _rows()
     rows[8] |= {key: rows[9][key] for key in ("turns", "images", "labels")}
     write_sets(rows, CARDS)
     assert _red()["mix"] == [
+        "entries have the split, task, licence, access and number of images of their row",
         "entries point at the row of their id",
         "ids are unique",
+        "no row of an evaluation split is trained on",
         "no row with a duplicate decision is in the mix",
         "no training row repeats an evaluation row",
         "roles are known",
         "sources are in the catalogue",
         "weights are above 0",
     ]
+    red = {one["statement"]: one for one in _verdict()["expectations"] if not one["success"]}
+    assert red["no row of an evaluation split is trained on"]["examples"] == ["bench/1"]
+    assert red["weights are above 0"]["observed"] == {"bench": "1 of 2 rows", "secret": "1 of 4 rows"}
+    facts = red["entries have the split, task, licence, access and number of images of their row"]
+    assert (facts["observed"], facts["examples"]) == ({"secret": "1 of 4 rows"}, [])
+
+
+@pytest.mark.parametrize("name", ["open_set", "secret"])
+def test_missing_entries_and_counts_are_red(name: str) -> None:
+    path = paths.MIX / "index.parquet"
+    index = pq.read_table(path)
+    pq.write_table(index.filter(pc.not_equal(index["id"], f"{name}/1")), path)
+    assert _red() == {"datasets": ["mix = rows in the index"]}
+    path = paths.MIX / "waterfall.json"
+    waterfall = json.loads(path.read_text())
+    del waterfall[name]
+    path.write_text(json.dumps(waterfall))
+    assert "read = rows in the shards" in _red()["datasets"]
 
 
 def test_faults_of_datasets() -> None:
@@ -185,6 +208,7 @@ def test_faults_of_datasets() -> None:
             "at most 50% of the records are rejected",
             "datasets are in the catalogue",
             "found = read + rejected",
+            "mix = rows in the index",
             "read = duplicate + kept out + mix",
             "read = rows in the shards",
             "the mix has at least 6 training rows",

@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,24 @@ def test_signed_padding_that_is_stored_as_unsigned_is_left_out_of_the_range() ->
     assert shown[8, 0] == 0 and shown[-1, -1] == 255
 
 
+def test_a_range_of_padding_is_left_out_of_the_range() -> None:
+    levels = LEVELS // 2
+    levels[:1] = np.arange(4000, 4064)
+    shown = _pixels(make_dicom(levels, PixelPaddingValue=4063, PixelPaddingRangeLimit=4000))
+    assert shown[1, 0] == 0 and shown[-1, -1] == 255
+
+
+@pytest.mark.parametrize(("name", "kind"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")])
+def test_pixels_may_be_floats(name: str, kind: str) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(make_dicom()))
+    del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
+    dataset.BitsAllocated = 8 * np.dtype(kind).itemsize
+    setattr(dataset, name, (LEVELS / 4096).astype(kind).tobytes())
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert np.array_equal(_pixels(buffer.getvalue()), _shares(0, 4095))
+
+
 def test_the_window_of_a_frame_is_in_its_functional_group() -> None:
     shared, group, other, rescale, window = (pydicom.Dataset() for _ in range(5))
     rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1024
@@ -200,3 +219,14 @@ def test_a_voi_lookup_table_is_applied() -> None:
     table.LUTData = np.arange(4095, -1, -1, np.uint16).tobytes()
     shown = _pixels(make_dicom(VOILUTSequence=[table]))
     assert np.abs(shown - (255 - _shares(0, 4095).astype(int))).max() <= 1
+
+
+def test_threads_do_not_let_each_other_log(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(make_dicom())
+    other = threading.Thread(target=dicom.read_tags, args=(tmp_path / "a.dcm",))
+    with dicom._quietly():
+        other.start()
+        other.join(0.5)
+        assert other.is_alive() and logging.getLogger("pydicom").disabled
+    other.join()
+    assert not logging.getLogger("pydicom").disabled

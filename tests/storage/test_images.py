@@ -1,6 +1,8 @@
 import io
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import imagehash
@@ -273,3 +275,20 @@ def test_damaged_pictures_never_crash(data: bytes, changes: list[tuple[float, by
         start = int(place**2 * len(data))  # headers are where it hurts
         damaged[start : start + len(new)] = new
     _try(bytes(damaged[: max(1, int(len(damaged) * kept))] if kept < 0.5 else damaged))
+
+
+def test_threads_do_not_change_the_bound_of_each_other() -> None:
+    """As two users of the demo, or a worker of Dask with threads."""
+    bound, both = PIL.Image.MAX_IMAGE_PIXELS, threading.Barrier(2)
+
+    def read(max_pixels: int) -> None:
+        both.wait()
+        for _ in range(200):
+            with images._reading(max_pixels):
+                image = PIL.Image.new("L", (64, 64))
+                image.resize((512, 512))  # releases the interpreter's lock
+                assert max_pixels == PIL.Image.MAX_IMAGE_PIXELS
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(read, (100, 10_000)))
+    assert bound == PIL.Image.MAX_IMAGE_PIXELS
