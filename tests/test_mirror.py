@@ -92,4 +92,4 @@ def test_folders_that_match_no_dataset_are_named_in_one_line(
     with caplog.at_level(logging.WARNING):
         manifest.run(make_params(download={"mirror": "local"}))
     (message,) = caplog.messages
-    assert message.startswith("local: 2 folders match no dataset: Slakes, my scans; ")
+    assert message.startswith("local: no dataset matches 2 folders: Slakes, my scans; ")

@@ -11,7 +11,7 @@ from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
-from openmedq.errors import LocalFolderError
+from openmedq.errors import LocalFolderError, numbered
 from openmedq.fetch.mirror import is_miniature, list_unmatched, match_folders, require
 from openmedq.storage import origin
 from openmedq.storage.progress import progress
@@ -33,7 +33,7 @@ def run(params: Params) -> None:
     if unmatched := list_unmatched(mirror, folders.values()):
         named = ", ".join(unmatched[:NUM_NAMED]) + (", ..." if len(unmatched) > NUM_NAMED else "")
         advice = "rename a folder to its dataset's id; `python -m openmedq plan` lists them"
-        _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
+        _log.warning("%s: no dataset matches %s: %s; %s", mirror, numbered(len(unmatched), "folder"), named, advice)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     with publish(paths.MANIFEST) as target:
         target.mkdir()
