@@ -66,7 +66,7 @@ def read(path: Path) -> dict[str, Tensor]:
                 tree = torch.load(path, map_location="cpu", weights_only=True)  # does not run pickled code
     except ModelError:
         raise
-    except Exception as error:  # each library raises types of its own; torch's message advises to allow the code
+    except Exception as error:  # a damaged or hostile file may raise any; torch's text, not shown, advises to run code
         raise ModelError(
             f"{path}: is damaged, or has other objects than tensors and plain values, which may be code; get it again, "
             "or save the state dict of its model alone"
