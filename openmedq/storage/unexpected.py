@@ -12,7 +12,9 @@ from openmedq.errors import ArchiveError, SourceError
 HEAD_BYTES = 2048
 ARCHIVE = "an archive"
 
-_START = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+"
+# A text can be divided into comments in one way alone, so that no search is exponential. Possessive quantifiers do the
+# same, but miss a second comment under Python 3.11.2.
+_START = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*"
 _POINTER = re.compile(rb"\s*version https://git-lfs\.github\.com/spec/")
 _PAGE = re.compile(_START + rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _ERROR = re.compile(_START + rb"<Error\b[^>]*>.*?(?:<Code>\s*(\w+)|\Z)", re.DOTALL)
