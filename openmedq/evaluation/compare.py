@@ -98,7 +98,7 @@ def compare(ours: pa.Table, theirs: pa.Table, *, num_resamples: int, seed: int) 
         _, own = np.unique(groups[mask], return_inverse=True)
         a, b = (sum_by_group(each[mask], own) for each in (measured, others))
         rng = np.random.default_rng(seed)
-        draws = resample([a, b], num_resamples, rng)
+        draws = resample([a, b], num_resamples, rng, columns)
         moved = permute(b - a, num_resamples, rng)
         exchanged = (draws[0][0] + moved, draws[1][0] - moved)
         compared = []

@@ -172,7 +172,7 @@ def _draw_differences(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> t
         one, other = (_score(metric, own, are_draws=are_draws) for own in sums)
         return one - other
 
-    draws_a, draws_b = resample([a, b], num_resamples, rng)
+    draws_a, draws_b = resample([a, b], num_resamples if len(a) > 1 else 0, rng)  # one group: all equal
     moved = permute(a - b, num_resamples, rng)
     exchanged = subtract(draws_a[:1] - moved, draws_b[:1] + moved, are_draws=False)
     return subtract(draws_a, draws_b, are_draws=True), exchanged

@@ -81,23 +81,28 @@ def sum_by_group(numbers: Numbers, groups: NDArray[np.intp], num_groups: int | N
     return sums
 
 
-def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Generator) -> list[Numbers]:
+def resample(
+    parts: Sequence[Numbers], num_resamples: int, rng: np.random.Generator, columns: Sequence[slice] = ()
+) -> list[Numbers]:
     """For each part (G, K) its sums (1 + N, K): over all groups, then over G groups drawn with replacement, N times.
 
     All parts see the same draws, because they are sums over the same groups. A group that has no row of a part is
-    zero in it. A part with rows of one group only has no draws, (1, K): they would all have the same score.
+    zero in it. `columns` of metrics, see `place`: if their rows are of one group, the number of rows is NaN in the
+    draws, which would all have the same score.
     """
     stacked = np.hstack(parts)
     ends = np.cumsum([part.shape[1] for part in parts])
-    num_filled = [np.count_nonzero(part.any(axis=1)) for part in parts]
     distinct, places = np.unique(stacked, axis=1, return_inverse=True)  # metrics and parts share many columns
-    result = np.empty((1 + (num_resamples if max(num_filled) > 1 else 0), len(places)))
+    result = np.empty((1 + num_resamples, len(places)))
     result[0] = stacked.sum(axis=0)
     with threadpool_limits(1):  # threads of a product so narrow wait for each other, for minutes on a busy machine
-        for start, counts in count_draws(len(stacked), len(result) - 1, rng):
+        for start, counts in count_draws(len(stacked), num_resamples, rng):
             result[1 + start : 1 + start + len(counts)] = (counts @ distinct)[:, places]
     split = np.split(result, ends[:-1], axis=1)
-    return [own if num > 1 else own[:1] for own, num in zip(split, num_filled, strict=True)]
+    counted = [own.stop - 1 for own in columns]
+    for part, own in zip(parts, split, strict=True):
+        own[1:, [place for place in counted if np.count_nonzero(part[:, place]) < 2]] = np.nan
+    return split
 
 
 def permute(differences: Numbers, num_permutations: int, rng: np.random.Generator) -> Numbers:
@@ -106,11 +111,9 @@ def permute(differences: Numbers, num_permutations: int, rng: np.random.Generato
     Added to one side and taken from the other, they exchange two systems' answers within groups.
     """
     block = max(1, _CHUNK_SIZE // max(len(differences), 1))
-    results = []
-    for start in range(0, num_permutations, block):
-        num_rows = min(block, num_permutations - start)
-        results.append(rng.integers(2, size=(num_rows, len(differences)), dtype=np.int8).astype(float) @ differences)
-    return np.concatenate(results)
+    sizes = [min(block, num_permutations - start) for start in range(0, num_permutations, block)]
+    drawn = (rng.integers(2, size=(size, len(differences)), dtype=np.int8).astype(float) for size in sizes)
+    return np.concatenate([each @ differences for each in drawn])
 
 
 def count_draws(num_groups: int, num_resamples: int, rng: np.random.Generator) -> Iterator[tuple[int, Numbers]]:

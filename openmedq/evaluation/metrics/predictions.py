@@ -109,10 +109,10 @@ def answer_type_of(attributes: Mapping[str, str], options: tuple[str, ...], refe
 
 
 class Part(NamedTuple):
-    """Sums over the rows of a part, then over the rows of each resample; no resamples if all rows are on one image."""
+    """Sums over the rows of a part, then over the rows of each resample; see `resample`."""
 
     num_rows: int
-    draws: Numbers  # (1 + resamples, K), or (1, K)
+    draws: Numbers  # (1 + resamples, K)
 
 
 class Scorer:
@@ -147,9 +147,9 @@ class Scorer:
             sums.append(part)
         # Seeded by source: its intervals do not depend on other sources, and those of two sources are independent.
         own = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
-        drawn = resample(sums, self._num_resamples, np.random.default_rng([self._seed, own])) if sums else []
-        pairs = zip(masks.items(), drawn, strict=True)
-        return {name: Part(int(mask.sum()), draws) for (name, mask), draws in pairs}
+        rng = np.random.default_rng([self._seed, own])
+        drawn = resample(sums, self._num_resamples, rng, self._columns) if sums else []
+        return {name: Part(int(masks[name].sum()), draws) for name, draws in zip(masks, drawn, strict=True)}
 
     def score(self, parts: Iterable[Part | None]) -> dict[str, Any]:
         """Scores of parts of different sources together, rounded to 4 decimals."""
@@ -171,19 +171,19 @@ class Scorer:
         if not all(sides):
             return {}
         ours, theirs = map(_add, sides)
-        num = min(len(ours), len(theirs))  # a side of one image has no resamples
         differences: dict[str, float] = {}
         for metric, own in zip(self._metrics, self._columns, strict=False):
             if metric.is_headline:
-                values = score_all(metric, ours[:num, own]) - score_all(metric, theirs[:num, own])
+                values = score_all(metric, ours[:, own]) - score_all(metric, theirs[:, own])
                 differences |= bound(f"{prefix}{metric.name}", values[0], values[1:], self._confidence)
         return {name: round(value, 4) for name, value in differences.items()}
 
 
 def _add(parts: Iterable[Part]) -> Numbers:
-    """Sums over parts of different sources; a part without resamples is added to each resample of the others."""
-    total: Numbers = reduce(np.add, (part.draws for part in parts))
-    return total
+    """Sums over parts of different sources; a number that is NaN in some is in each draw as it is in all rows."""
+    draws = [part.draws for part in parts]
+    total = reduce(np.add, (np.where(np.isnan(each), each[:1], each) for each in draws))
+    return np.where(reduce(np.logical_and, map(np.isnan, draws)), np.nan, total)
 
 
 def score_predictions(

@@ -36,8 +36,8 @@ def macro_f1(labels: Sequence[Any], predictions: Sequence[Any], classes: Sequenc
 def bootstrap(
     metrics: Sequence[Metric], numbers: Sequence[Any], groups: Sequence[str], *, num_resamples: int, seed: int
 ) -> dict[str, float]:
-    """Scores with 95 % intervals of rows, given their numbers (rows, K) for each metric and their groups."""
-    ones = np.ones((len(groups), 1))
-    sums = sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), number_groups(groups))
-    (draws,) = resample([sums], num_resamples, np.random.default_rng(seed))
-    return score_draws(metrics, place(numbers), draws, 0.95)
+    """Scores with 95 % intervals of rows, given numbers (rows, K) for each metric, and groups; NaN does not count."""
+    counted = [part for own in numbers for part in (np.nan_to_num(own), np.isfinite(own[:, :1]))]
+    sums, columns = sum_by_group(np.hstack(counted), number_groups(groups)), place(numbers)
+    (draws,) = resample([sums], num_resamples, np.random.default_rng(seed), columns)
+    return score_draws(metrics, columns, draws, 0.95)
