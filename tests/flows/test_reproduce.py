@@ -1,4 +1,3 @@
-import sys
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
@@ -7,7 +6,7 @@ import pytest
 
 from flows import reproduce
 from flows.graph import Node
-from flows.reproduce import SLOTS, NodeError, Processes, is_worth_retrying, task_for
+from flows.reproduce import SLOTS, NodeError, is_worth_retrying, task_for
 from openmedq.stages import STAGES
 
 DVC_ERROR = "ERROR: failed to reproduce 'x': failed to run: python x.py, exited with {}"
@@ -70,13 +69,3 @@ def test_an_error_is_one_line_and_only_temporary_ones_are_retried(lines, text, i
     assert str(error) == text
     state = SimpleNamespace(result=lambda raise_on_failure: error)
     assert is_worth_retrying(None, None, state) is is_temporary
-
-
-def test_a_dvc_that_is_stopped_completes_its_lock_file(tmp_path):
-    run = "import subprocess, time; print(flush=True); subprocess.run(['sleep', '60'])"
-    write = "open('dvc.lock', 'w').close(); time.sleep(0.5); open('dvc.lock', 'w').write('all stages')"
-    command, processes = [sys.executable, "-c", f"{run}; {write}"], Processes()
-    with pytest.raises(InterruptedError), processes.start(command, cwd=tmp_path) as dvc:
-        dvc.stdout.readline()
-        processes.stop()
-    assert (tmp_path / "dvc.lock").read_text() == "all stages"
