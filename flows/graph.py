@@ -35,7 +35,9 @@ def nodes(root: Path) -> list[Node]:
             names = {stage: _name(stage, root) for stage in graph}
             upstream = {names[stage]: tuple(sorted(names[other] for other in graph[stage])) for stage in graph}
     except DvcException as error:
-        raise ParamsError(f"{root}: DVC can't read the pipeline: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        advice = "; `git checkout dvc.lock` restores it" if "dvc.lock" in reason else ""
+        raise ParamsError(f"{root}: DVC can't read the pipeline: {reason}{advice}") from None
     ordered: list[str] = []
     sorter = TopologicalSorter(upstream)
     sorter.prepare()

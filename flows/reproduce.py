@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
@@ -69,10 +70,9 @@ class Processes:
 
     @contextmanager
     def start(self, command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-        """Start a process whose stdout and stderr are read line by line."""
+        """Start a process whose stdout and stderr are read line by line; InterruptedError if all are stopped."""
         with self._lock:
-            if self._is_stopped:
-                raise InterruptedError("the flow run was stopped")
+            self._check()
             process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
@@ -85,9 +85,10 @@ class Processes:
             self._live.add(process)
         try:
             yield process
+            self._check()
         finally:
             if process.poll() is None:
-                _stop_group(process)
+                _stop(process)
             if process.stdout:
                 process.stdout.close()
             with self._lock:
@@ -98,12 +99,15 @@ class Processes:
         with self._lock:
             self._is_stopped = True
             live = list(self._live)
-        for process in live:
-            _stop_group(process)
+        _stop(*live)
 
     def reset(self) -> None:
         """Allow new processes, for a new flow run."""
         self._is_stopped = False
+
+    def _check(self) -> None:
+        if self._is_stopped:
+            raise InterruptedError("the flow run was stopped")
 
 
 PROCESSES = Processes()
@@ -182,17 +186,21 @@ def _is_epilogue(line: str) -> bool:
     return "failed to reproduce" in line and "failed to run" in line
 
 
-def _stop_group(process: subprocess.Popen[str]) -> None:
-    """Stop DVC and its stage; the stage would go on if only DVC were killed."""
-    for number, patience_s in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, 5.0)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        deadline = time.monotonic() + patience_s
-        while _is_group_alive(process) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    process.wait()
+def _stop(*processes: subprocess.Popen[str]) -> None:
+    """Ask the stages to stop; each DVC then ends by itself. SIGTERM would cut `dvc.lock` while DVC writes it."""
+    asked: set[psutil.Process] = set()
+    deadline = time.monotonic() + TERM_SECONDS
+    while any(map(_is_group_alive, processes)) and time.monotonic() < deadline:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                for child in set(psutil.Process(process.pid).children(recursive=True)) - asked:
+                    asked.add(child)
+                    child.terminate()
+        time.sleep(0.05)
+    for process in processes:
+        if _is_group_alive(process):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _is_group_alive(process: subprocess.Popen[str]) -> bool:

@@ -57,8 +57,12 @@ def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = N
 
         run(params, encoder, NoLog())
     elif row.is_tracked:
+        from openmedq.storage.publish import remove
         from openmedq.tracking import runs
 
+        if stage != "train" and os.environ.get("RANK", "0") == "0":  # DVC has recorded the model
+            for mark in sorted(Path().glob(str(paths.FINISHED))):
+                remove(mark.parent)
         with runs.open_run(stage, row.artifacts, params) as log:
             run(params, *([encoder] if encoder else []), log)
     else:

@@ -1,8 +1,8 @@
 """What a stage has to send to its run: in memory for seconds, in a file while the store does not answer.
 
-The file is data/.partial/runs/<run>.<stage>, one JSON object a line. The stage locks it. The lock ends with the
-process, also if the process is killed, so an unlocked file marks a run without a process: the next stage sends what the
-file holds and closes the run. Sending an operation twice has the effect of sending it once. The files are in the
+The file is data/.partial/runs/<key of the run>.<stage>, one JSON object a line. The stage locks it. The lock ends with
+the process, also if the process is killed, so an unlocked file marks a run without a process: the next stage sends what
+the file holds and closes the run. Sending an operation twice has the effect of sending it once. The files are in the
 project: runs of other projects are not touched.
 """
 
@@ -37,16 +37,16 @@ class Outbox:
         self._wait_s, self._retry_at = FIRST_WAIT_S, 0.0
 
     @property
-    def run_id(self) -> str:
-        """The run that the file is named after."""
+    def key(self) -> str:
+        """The key of the run that the file is named after."""
         assert self._path is not None
         return self._path.stem
 
-    def open(self, run_id: str) -> None:
+    def open(self, key: str) -> None:
         """Create and lock the file of a run. What an earlier process left in it is kept."""
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
-        path, temporary = self._folder / f"{run_id}.{self.stage}", self._folder / f".{run_id}.{self.stage}"
+        path, temporary = self._folder / f"{key}.{self.stage}", self._folder / f".{key}.{self.stage}"
         self._file = temporary.open("w+", encoding="utf-8")
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         if path.exists():
@@ -124,7 +124,7 @@ class Outbox:
 
 
 def find_left(root: Path) -> tuple[list[Outbox], set[str]]:
-    """Return the outboxes of dead processes, locked, and the ids of the runs of living processes."""
+    """Return the outboxes of dead processes, locked, and the keys of the runs of living processes."""
     left, alive = [], set()
     for path in sorted((root / FOLDER).glob("[!.]*.*")):
         outbox = Outbox(root, path.suffix[1:])

@@ -11,8 +11,8 @@ DVC hashes the data and MLflow records the runs, so that a score can be traced t
 Never logged: texts and ids of records (except for the report page, which shows predictions of open sources only), the
 environment, user and host names, folders outside the project, passwords in URLs.
 
-A training that was killed, stopped or has failed continues its run, if data/checkpoints has a checkpoint and data and
-settings are the same (tags `md5.mix` and `digest.train`).
+A training that was killed, stopped or has failed, or whose model DVC did not record, continues its run, if
+data/checkpoints has a checkpoint and data and settings are the same (tags `md5.mix` and `digest.train`).
 
 The store is `mlflow.db` with `mlartifacts/` in the project's root (of DVC's queued experiments: the original project's
 root), or the server in MLFLOW_TRACKING_URI. `evaluate`, `transfer` and `report` find their run by the md5 of
@@ -27,6 +27,7 @@ import json
 import os
 import signal
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,8 +44,8 @@ from openmedq.tracking.sending import Sender
 
 MAX_PARAM_CHARS = 6000  # this and the next: limits of MLflow
 BATCH_PARAMS = 100
+KEY = "outbox"  # tag: the name of the run's files in the outbox
 KILLED = "the process ended without closing the run: it was killed, or the machine lost power"
-UNFINISHED = ("failed", "stopped")  # states of a stage that may continue its run
 OWN_SECTIONS = ("download", "execution")  # of params: where files are and how stages run; no profile is meant by them
 
 
@@ -67,7 +68,7 @@ def open_run(stage: str, artifacts: Sequence[Path], params: Params) -> Iterator[
     box = Outbox(root, stage)
     with _exit_on_sigterm() as ignore_sigterm, contextlib.closing(box):
         with store.as_tracking_error():
-            close_dead_runs(client, root)
+            close_dead_runs(client, experiment_id, root)
             if stage == "train":
                 logger = _open_training(client, experiment_id, params, box)
             else:
@@ -82,7 +83,7 @@ def open_run(stage: str, artifacts: Sequence[Path], params: Params) -> Iterator[
         logger.close()
 
 
-def close_dead_runs(client: Any, root: Path) -> None:
+def close_dead_runs(client: Any, experiment_id: str, root: Path) -> None:
     """Send what dead processes have left, and close their runs. Runs that this store does not have are ignored."""
     from mlflow.exceptions import MlflowException
 
@@ -90,39 +91,45 @@ def close_dead_runs(client: Any, root: Path) -> None:
     try:
         for box in left:
             with contextlib.suppress(MlflowException):
-                sender = Sender(client, client.get_run(box.run_id), box.stage, is_late=True)
-                box.flush(sender.send)
-                if not sender.has_ended and client.get_run(box.run_id).info.status == "RUNNING":
-                    client.set_tag(box.run_id, f"stage.{box.stage}", "failed")
-                    client.set_tag(box.run_id, f"stage.{box.stage}.reason", KILLED)
-                    if box.run_id not in alive:
-                        client.set_terminated(box.run_id, status="FAILED")
+                for run in _find_runs(client, experiment_id, box.key):
+                    sender, run_id = Sender(client, run, box.stage, is_late=True), run.info.run_id
+                    box.flush(sender.send)
+                    if not sender.has_ended and client.get_run(run_id).info.status == "RUNNING":
+                        client.set_tag(run_id, f"stage.{box.stage}", "failed")
+                        client.set_tag(run_id, f"stage.{box.stage}.reason", KILLED)
+                        if box.key not in alive:
+                            client.set_terminated(run_id, status="FAILED")
                 box.remove()
     finally:
         for box in left:
             box.close()
 
 
+def _find_runs(client: Any, experiment_id: str, key: str) -> list[Any]:
+    """Return the runs with a key: several if an answer of the store was lost. A key may also be a run's id."""
+    return list(client.search_runs([experiment_id], f"tags.{KEY} = '{key}'")) or [client.get_run(key)]
+
+
 def _open_training(client: Any, experiment_id: str, params: Params, box: Outbox) -> RunLogger:
     def create() -> Any:
         return _create(client, experiment_id, params, box)
 
-    run = _find_unfinished(client, experiment_id, params)
+    run = _find_earlier(client, experiment_id, params)
     if run is None:
         return RunLogger(client, create(), "train", box)
-    box.open(run.info.run_id)
+    _open(box, run)
     return RunLogger(client, run, "train", box, renew=create)
 
 
-def _find_unfinished(client: Any, experiment_id: str, params: Params) -> Any | None:
-    """Return the run that a training of the same data and settings has left unfinished; None without a checkpoint."""
+def _find_earlier(client: Any, experiment_id: str, params: Params) -> Any | None:
+    """Return the last run of a training of the same data and settings; None without a checkpoint to resume from."""
     if not any(paths.CHECKPOINTS.glob("[!.]*")):
         return None
     wanted = _identify(params)
     query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
     found = client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)
-    is_unfinished = found and found[0].info.status != "RUNNING" and found[0].data.tags.get("stage.train") in UNFINISHED
-    return found[0] if is_unfinished else None
+    has_ended = found and found[0].info.status != "RUNNING" and "stage.train" in found[0].data.tags
+    return found[0] if has_ended else None
 
 
 def _identify(params: Params) -> dict[str, str]:
@@ -158,9 +165,12 @@ def _create(client: Any, experiment_id: str, params: Params, box: Outbox, **more
     tags |= _identify(params) | {"profile": _find_profile(params)}
     inputs = lineage.read_inputs(md5s)
     tags |= {store.DESCRIPTION: lineage.describe(inputs)} if inputs else {}
-    run = client.create_run(experiment_id)
+    box.open(uuid.uuid4().hex)  # first: a run whose creation is not answered is found by its key
+    run = client.create_run(experiment_id, tags={KEY: box.key})
     run_id = run.info.run_id
-    box.open(run_id)
+    for other in _find_runs(client, experiment_id, box.key):
+        if other.info.run_id != run_id:
+            client.delete_run(other.info.run_id)
     short = tags.get("dvc.experiment") or run_id[:6]
     client.update_run(run_id, name=f"{tags['profile']} {datetime.now(UTC):%Y-%m-%d} {short}")
 
@@ -187,13 +197,17 @@ def _create(client: Any, experiment_id: str, params: Params, box: Outbox, **more
     return run
 
 
+def _open(box: Outbox, run: Any) -> None:
+    box.open(run.data.tags.get(KEY, run.info.run_id))
+
+
 def _join(client: Any, experiment_id: str, params: Params, box: Outbox) -> RunLogger:
     """Log to the latest run of data/model, or to a new run if the store has none."""
     md5 = lineage.hash_folder(paths.MODEL)
     query, order = f"tags.`md5.model` = '{md5}'", ["attributes.start_time DESC"]
     found = client.search_runs([experiment_id], query, order_by=order, max_results=1)
     if found:
-        box.open(found[0].info.run_id)
+        _open(box, found[0])
         return RunLogger(client, found[0], box.stage, box)
     logger = RunLogger(client, _create(client, experiment_id, params, box, restored="true"), box.stage, box)
     logger.attach_model(md5)

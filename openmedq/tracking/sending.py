@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ TABLES = "mlflow.loggedArtifacts"  # tag of the artifacts that MLflow's page sho
 STATUS_OF = {"failed": "FAILED", "stopped": "KILLED"}
 # Codes of MLflow for a request that would be refused again, as opposed to a store that does not answer.
 REFUSED = frozenset(("BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "NOT_FOUND", "RESOURCE_DOES_NOT_EXIST"))
+FAILED_DATABASE = re.compile(r"\.(Database|Interface|Internal)Error\)")  # MLflow's code of a damaged one is BAD_REQUEST
 
 
 class Sender:
@@ -47,7 +49,7 @@ class Sender:
         try:
             action()
         except MlflowException as error:
-            if error.error_code not in REFUSED:
+            if error.error_code not in REFUSED or FAILED_DATABASE.search(str(error)):
                 raise
             line = f"{store.name()}: refuses a part of the run ({what}): {store.first_line(error)}"
             if line not in self._warned:  # of a run that was deleted, it would be the same every few seconds

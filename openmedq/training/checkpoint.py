@@ -16,7 +16,6 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,14 +101,12 @@ class Checkpoints:
             )
         _load(folder, state, trained, None)
 
-    def clear(self) -> None:
-        """Remove all checkpoints of this training, at its end."""
+    def finish(self) -> None:
+        """Keep the newest checkpoint, marked as finished: if DVC can't record the model, it runs the stage again."""
         if self.devices.is_main:
-            for folder in (*self._list("update", "best"), self.folder / NEW):
+            for folder in self._list("update")[:-1]:
                 remove(folder)
-            for folder in (self.folder, self.root):
-                with suppress(OSError):  # a user's file or another training is in it, or it does not exist
-                    folder.rmdir()
+            (self.folder / paths.FINISHED.name).touch()
         self.devices.wait()
 
     @property

@@ -74,7 +74,7 @@ def finish(start: Start, folder: Path, expected: dict[str, bytes]) -> None:
     assert status == 0, said
     assert read_outputs() == expected
     check_one_run()
-    assert not paths.CHECKPOINTS.exists()
+    assert [path.name for path in paths.CHECKPOINTS.glob("*/update-*")] == [f"update-{NUM_UPDATES:08}"]
 
 
 @pytest.fixture(scope="module")

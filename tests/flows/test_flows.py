@@ -127,3 +127,4 @@ def test_an_interrupted_flow_leaves_no_stage_behind(toy):
         build(targets=["miniature@apple"])
     assert not is_alive(int(pid_file.read_text()))
     assert not (toy / "data/miniature/apple").exists(), "the flow waited for the stage"
+    assert "pid" not in (toy / ".dvc/tmp/rwlock").read_text(), "DVC ended by itself, and not while it wrote dvc.lock"

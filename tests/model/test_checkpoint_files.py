@@ -149,20 +149,6 @@ def test_nothing_grows(bench: Bench) -> None:
     assert [path.name for path in Path("data/.partial").iterdir()] == [f"data-checkpoints-{bench.folder.name}-new.lock"]
 
 
-def test_clearing_removes_checkpoints_and_nothing_else(bench: Bench) -> None:
-    trainers: list[Trainer] = []
-    bench.train(trainers.append)
-    others = [bench.folder / "notes.txt", bench.root / "other" / "update-00000001"]  # of a user; of another training
-    for path in others:
-        path.mkdir(parents=True)
-        trainers[0].checkpoints.clear()
-        assert path.exists() and not list(bench.folder.glob("update-*"))
-        path.rmdir()
-    others[1].parent.rmdir()
-    trainers[0].checkpoints.clear()
-    assert not bench.root.exists()
-
-
 def test_a_full_disk_leaves_the_checkpoint_before(
     bench: Bench, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,8 @@ def test_the_best_checkpoint_is_found_by_its_metric() -> None:
     with runs.open_run("train", (), Settings()) as log:
         for step, loss in ((10, 0.9), (20, 0.4), (30, 0.6)):
             log({"loss": loss}, step)
-            log.checkpoint(f"step-{step}", step, {"validation_loss": loss})
+            for _ in range(2):  # as after an error of the store
+                log.checkpoint(f"step-{step}", step, {"validation_loss": loss})
         run_id = log._sender.run_id
     client, experiment_id = store.connect()
     order = [{"field_name": "metrics.validation_loss", "ascending": True}]
@@ -53,20 +54,10 @@ def test_the_best_checkpoint_is_found_by_its_metric() -> None:
     assert (best.name, best.params, best.status) == ("step-20", {"step": "20"}, "READY")
     assert best.tags["path"] == "data/checkpoints/step-20"
     assert [model.name for model in others] == ["step-30", "step-10"]
-    assert [(metric.key, metric.value, metric.step) for metric in best.metrics] == [("validation_loss", 0.4, 20)]
+    assert {(metric.key, metric.value, metric.step) for metric in best.metrics} == {("validation_loss", 0.4, 20)}
     outputs = {output.model_id: output.step for output in client.get_run(run_id).outputs.model_outputs}
     assert outputs[best.model_id] == 20 and len(outputs) == 4, "with the trained model"
     assert client.list_logged_model_artifacts(best.model_id) == [], "its weights are not uploaded"
-
-
-def test_a_checkpoint_that_is_recorded_twice_is_one_model() -> None:
-    for _ in range(2):
-        with runs.open_run("train", (), Settings()) as log:
-            log.checkpoint("1a2b3c4d/best", 10, {"loss": 1.0})
-            log.checkpoint("1a2b3c4d/best", 10, {"loss": 1.0})
-    client, experiment_id = store.connect()
-    found = client.search_logged_models([experiment_id], "name = 'best'")
-    assert len({model.source_run_id for model in found}) == len(found) == 2
 
 
 def test_candidate_follows_the_training_and_champion_the_better_answers() -> None:
@@ -133,16 +124,6 @@ def test_without_the_champions_answers_it_stays() -> None:
     client._tracking_client.store._hard_delete_run(run_id)  # as `mlflow gc` does
     champion, text = evaluate(answers([1] * 100))
     assert champion == "2" and text.startswith(nothing.replace("version 1", "version 2"))
-
-
-def test_a_model_that_is_sent_twice_is_one_version() -> None:
-    with runs.open_run("train", (), Settings()) as log:
-        for _ in range(2):
-            log.attach_model("1.dir")
-    client, experiment_id = store.connect()
-    assert len(client.search_model_versions("name = 'openmedq'")) == 2, "1.dir, and the md5 of data/model"
-    found = client.search_logged_models([experiment_id], "name = 'openmedq'")
-    assert len([model for model in found if model.tags["md5"] == "1.dir"]) == 1
 
 
 def test_scores_belong_to_the_trained_model_and_stored_answers_have_no_ids() -> None:

@@ -1,6 +1,5 @@
 """A store that does not answer while a stage runs: nothing is lost, and the stage is not slowed down."""
 
-import itertools
 import os
 import shutil
 import signal
@@ -8,16 +7,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from openmedq import paths
+from openmedq.errors import TrackingError
 from openmedq.tracking import logger, outbox, runs, store
 from openmedq.tracking.sending import Sender
 from tests.processes import find_port, wait
-from tests.tracking.test_runs import Settings
+from tests.tracking.test_runs import Settings, read_runs
 
 WARNING = (
     "mlflow.db: does not answer: https://host: the database is gone; what the run lacks is kept in data/.partial/runs "
@@ -34,8 +36,6 @@ class Outage:
     """Fails all requests while it `is_on`, and counts them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from mlflow.exceptions import MlflowException
-
         self.is_on, self.kills, self.num_attempts = False, False, 0
         send = Sender.send
 
@@ -89,24 +89,15 @@ def test_what_an_outage_kept_is_sent_when_the_store_answers_again(outage, logged
 
 
 def test_the_pauses_grow_to_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(outbox.time, "monotonic", lambda: now[0])
-    box = outbox.Outbox(Path(), "train")
-    box.open("1")
-    attempts = []
-
-    def refuse(operations: object) -> None:
-        attempts.append(now[0])
-        raise OSError
-
+    box, pauses = outbox.Outbox(Path(), "train"), []
     box.add("tag", name="a", value="b")
-    for _ in range(2000):
-        with suppress(OSError):
-            box.flush(refuse)
-        now[0] += 1
-    box.close()
-    gaps = [after - before for before, after in itertools.pairwise(attempts)]
-    assert gaps == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300]
+    monkeypatch.setattr(outbox.time, "monotonic", lambda: 0.0)
+    for _ in range(8):
+        box.end_pause()
+        with pytest.raises(ZeroDivisionError):
+            box.flush(lambda operations: 1 / 0)
+        pauses.append(box._retry_at)
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300]
 
 
 def test_what_is_left_at_the_end_is_sent_by_the_next_stage(outage, logged) -> None:
@@ -170,6 +161,34 @@ def test_what_the_store_refuses_for_good_does_not_block_the_rest(logged) -> None
     assert set(read_run().data.metrics) == {"train/loss"} and read_run().info.status == "FINISHED"
     (line,) = logged().splitlines()
     assert line.startswith("mlflow.db: refuses a part of the run (metrics): Invalid value")
+
+
+def test_a_damaged_database_is_no_refusal() -> None:
+    with runs.open_run("train", (), Settings()) as log:
+        whole = Path("mlflow.db").read_bytes()
+        Path("mlflow.db").write_bytes(b"damaged" * 1000)
+        log({"loss": 1.0}, 1)
+        Path("mlflow.db").write_bytes(whole)
+    assert read_steps() == [1]
+
+
+@pytest.mark.parametrize("is_repeated", [True, False], ids=["by MLflow's client", "by the next stage"])
+def test_a_run_whose_creation_was_not_answered_does_not_stay_open(is_repeated, monkeypatch) -> None:
+    def lose(client: MlflowClient, *arguments: object, **options: object) -> object:
+        create(client, *arguments, **options)
+        if is_repeated:
+            return create(client, *arguments, **options)
+        raise MlflowException("Connection aborted")
+
+    create = MlflowClient.create_run
+    with monkeypatch.context() as patch, nullcontext() if is_repeated else pytest.raises(TrackingError):
+        patch.setattr(MlflowClient, "create_run", lose)
+        with runs.open_run("train", (), Settings()):
+            pass
+    with runs.open_run("evaluate", (), Settings()):
+        pass
+    found = [run.info.status for run in read_runs()]
+    assert sorted(found) == (["FINISHED"] if is_repeated else ["FAILED", "FINISHED"])
 
 
 @contextmanager

@@ -97,15 +97,6 @@ def test_a_smaller_micro_batch_stays_in_the_run() -> None:
     assert [run.info.status for run in read_runs()] == ["FINISHED"]
 
 
-def test_a_finished_training_is_not_resumed() -> None:
-    leave_checkpoint()
-    resume()
-    with pytest.raises(ModelError), runs.open_run("transfer", (), Settings()):
-        raise ModelError("of a later stage")
-    resume()
-    assert len([run for run in read_runs() if "stage.train" in run.data.tags]) == 2
-
-
 def test_a_training_that_starts_anew_leaves_the_run_as_it_was() -> None:
     leave_checkpoint()  # of other weights, which the training sees and this package does not
     fail()

@@ -126,16 +126,16 @@ def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> No
     tags = client.get_run(killed).data.tags
     assert (tags["stage.train"], tags["stage.train.reason"]) == ("failed", runs.KILLED)
     assert client.get_run(shared).data.tags["stage.evaluate"] == "failed"
-    runs.close_dead_runs(client, Path())
+    runs.close_dead_runs(client, experiment_id, Path())
     assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "FAILED", "RUNNING", "FAILED"]
     assert list((paths.PARTIAL / "runs").iterdir()) == []
 
 
 def test_a_run_of_another_store_is_ignored() -> None:
-    client, _ = store.connect()
+    client, experiment_id = store.connect()
     with living_process("0" * 32, "train"):
         pass
-    runs.close_dead_runs(client, Path())
+    runs.close_dead_runs(client, experiment_id, Path())
     assert [path.name for path in (paths.PARTIAL / "runs").iterdir()] == ["0" * 32 + ".train"]
 
 
