@@ -57,17 +57,26 @@ def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = N
 
         run(params, encoder, NoLog())
     elif row.is_tracked:
-        from openmedq.storage.publish import remove
         from openmedq.tracking import runs
 
-        if stage != "train" and os.environ.get("RANK", "0") == "0":  # DVC has recorded the model
-            for mark in sorted(Path().glob(str(paths.FINISHED))):
-                remove(mark.parent)
+        if os.environ.get("RANK", "0") == "0":
+            _remove_finished()
         with runs.open_run(stage, row.artifacts, params) as log:
             run(params, *([encoder] if encoder else []), log)
     else:
         run(params)
     return 0
+
+
+def _remove_finished() -> None:
+    """Remove the checkpoints of finished trainings whose outputs are there, or are in DVC's cache."""
+    from openmedq.storage.publish import remove
+    from openmedq.tracking import lineage
+
+    known = {*lineage.read_md5s().values(), *map(lineage.hash_path, paths.TRAINING.glob("*"))}
+    for mark in paths.CHECKPOINTS.glob(paths.FINISHED):
+        if mark.read_text(encoding="utf-8") in known:
+            remove(mark.parent)
 
 
 def _timed(run: Callable[..., None], node: str, output: Path, params: Params) -> Callable[..., None]:

@@ -26,7 +26,7 @@ TRANSFER = Path("data/transfer")  # <encoder>/predictions.parquet, metrics.json
 REPORT = Path("data/report")  # index.html, report.md with figures/, model_card.md
 TIMINGS = Path("data/timings")  # <node>.json: wall time of the stages on a device; no DVC output
 CHECKPOINTS = Path("data/checkpoints")  # <training>/<name>/, until DVC has the model; no DVC output: it removes them
-FINISHED = CHECKPOINTS / "*/finished"  # marks of trainings whose model is written
+FINISHED = "*/finished"  # in CHECKPOINTS: the md5 of the losses of a training whose model is written
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 
 PARTIAL = Path("data/.partial")  # unfinished outputs and their locks; never read

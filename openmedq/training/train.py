@@ -110,7 +110,7 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
             _write_losses(history, loss_file)
             metrics_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         log({name: value for name, value in metrics.items() if name.endswith("loss")}, None)
-    trainer.checkpoints.finish()
+    trainer.checkpoints.finish(LOSSES)
 
 
 def _prepare(

@@ -180,11 +180,12 @@ def test_a_full_disk_at_the_end_costs_no_update(
     monkeypatch.setattr(Trainer, "_update", None)
     for _ in range(2):  # the second time because DVC was killed, or found the disk full, before it recorded the model
         shutil.rmtree(paths.MODEL)
+        shutil.rmtree(paths.TRAINING, ignore_errors=True)
         assert main(["train"]) == 0
         assert read_outputs() == undisturbed
     assert len(read_runs()) == len(store.connect()[0].search_model_versions("name = 'openmedq'")) == 1
     monkeypatch.setattr("openmedq.reporting.report.run", lambda *_: None)
-    assert main(["report"]) == 0 and not any(paths.CHECKPOINTS.iterdir())
+    assert main(["report"]) == 0 and not any(paths.CHECKPOINTS.iterdir())  # the outputs are there
 
 
 def test_a_loader_process_that_is_killed_is_one_line(
