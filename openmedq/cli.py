@@ -150,7 +150,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     )
     accept = add("accept", _lazily("openmedq.fetch.accept"), "accept that a publisher changed files")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
-    accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
+    accept.add_argument("names", nargs="*", default=[], metavar="FILE", help="name in the ledger; default: all")
     forget = add("forget", commands.forget_name, "exclude a record, a patient, a study or an image permanently")
     forget.add_argument("name", metavar="ID", help="of a patient, study or image, or of a record: DATASET/ID")
     forget.add_argument(
@@ -193,7 +193,8 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     for name in ("first", "second"):
         compare.add_argument(name, type=Path, metavar="TABLE", help="predictions.parquet, or of `score --output`")
     for command in (score, compare):
-        command.add_argument("--resamples", type=int, default=10_000, metavar="N", help="of images; default: 10000")
+        number = whole(1, 1_000_000)
+        command.add_argument("--resamples", type=number, default=10_000, metavar="N", help="of images; default: 10000")
         command.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     summary = _lazily("openmedq.reporting.summary", "print_summary")
     add("summary", summary, "print the scores, the row counts of each step, and where to look next")

@@ -120,9 +120,9 @@ def locate_folder() -> None:
     from openmedq.fetch import remote
     from openmedq.fetch.mirror import require
 
-    settings = _load_params().download
-    remote.copy_new(settings)
-    require(settings, catalogue.read(paths.CATALOGUE))
+    params = _load_params()
+    remote.copy_new(params.download)
+    require(params, catalogue.read(paths.CATALOGUE))
 
 
 def write_catalogue() -> None:

@@ -70,6 +70,17 @@ def _train(**changes: object) -> dict:
         (_train(lr=True), "params.yaml: train.lr: Input should be a value other than true and false, not True"),
         ({"deduplicate": {"keep_out": "x" * 999}}, f"or 'all', not '{'x' * 99}"),
         (_train(select="best"), "params.yaml: train: select: best needs validations during the training"),
+        (_train(align_steps=400), "params.yaml: train: align_steps, 400, is not less than max_steps, 400"),
+        (_train(lr_of={"adapters": 1e-30}), "train.lr_of.adapters: Input should be greater than or equal to 0.000000"),
+        ({"evaluate": {**_MINIATURE["evaluate"], "num_resamples": 10**9}}, "evaluate.num_resamples: Input should be"),
+        ({"evaluate": {**_MINIATURE["evaluate"], "controls": ["blank"] * 2}}, "evaluate.controls: a value is listed"),
+        (
+            {"execution": {"workers": 10**6}},
+            "params.yaml: execution.workers: Input should be less than or equal to 1024",
+        ),
+        ({"download": {"require": ["slake"], "skip": ["slake"]}}, "params.yaml: download: slake is in require and in"),
+        ({"normalize": {"max_side_px": 4}}, "params.yaml: normalize.max_side_px is less than validate.min_side_px"),
+        ({"transfer": {**_MINIATURE["transfer"], "image_size_px": 50}}, "params.yaml: transfer.image_size_px, 50, is"),
     ],
 )
 def test_an_error_is_one_line_with_key_and_reason(change: dict, line: str) -> None:
@@ -136,6 +147,9 @@ _WRONG = [  # setting, value, part of the message, an allowed value
     ("train.lora.targets", [], "train.lora.targets", "at least 1"),
     ("transfer.benchmarks", ["cxr9"], "cxr9", "cxr8"),
     ("transfer.benchmarks", ["slake"], "slake", "cxr8"),
+    ("deduplicate.overrides", "data", "'data'", "no such file"),
+    ("train.language.weights", "data/parts/llama", "llama", "not found"),
+    ("transfer.encoders.mine", {"weights": "a/b", "depends": "mine.pth"}, "depends", "'mine.pth': not found"),
 ]
 
 

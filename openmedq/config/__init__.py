@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, get_args
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from openmedq.config.base import LanguageCode, Licences, Section
 from openmedq.config.data import Deduplicate, Download, Miniature, Mix, Normalize, Policy, Validate
@@ -49,6 +49,18 @@ class Params(Section):
     report: Report = Report()
     execution: Execution = Execution()
 
+    @model_validator(mode="after")
+    def _check(self) -> "Params":
+        """Refuse settings of different stages that contradict each other before the first stage runs."""
+        if both := set(self.download.require).intersection(self.download.skip):
+            raise ValueError(f"download: {min(both)} is in require and in skip; remove it from one of them")
+        if self.normalize.max_side_px < self.validate_.min_side_px:
+            raise ValueError("normalize.max_side_px is less than validate.min_side_px, so all images would fail")
+        side, patch = self.transfer.image_size_px, self.train.vision.patch_size_px
+        if side and side % patch and {OURS, SCRATCH} & self.transfer.encoders.keys():
+            raise ValueError(f"transfer.image_size_px, {side}, is no multiple of train.vision.patch_size_px, {patch}")
+        return self
+
 
 def parse(tree: Any, where: Path) -> Params:
     """Validate a YAML tree; ParamsError if a value is not allowed."""
@@ -74,11 +86,21 @@ def load_local(path: Path) -> dict[str, Local]:
 
 
 def profile(folder: Path, name: str) -> Params:
-    """Read `<folder>/<name>.yaml`, with defaults."""
+    """Read `<folder>/<name>.yaml`, with defaults; its key `base` names a profile that it changes."""
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         raise ParamsError(f"{name}: unknown profile; available: {', '.join(known)}")
-    return load(folder / f"{name}.yaml")
+    tree = read_yaml(folder / f"{name}.yaml")
+    if base := tree.pop("base", None):
+        tree = _merge(read_yaml(folder / f"{base}.yaml"), tree)
+    return parse(tree, folder / f"{name}.yaml")
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of `base`, with those of `own` in their place, section by section."""
+    return base | {
+        key: _merge(base.get(key, {}), each) if isinstance(each, dict) else each for key, each in own.items()
+    }
 
 
 def read_yaml(path: Path) -> Any:
@@ -120,7 +142,7 @@ def _first_problem(error: ValidationError) -> str:
     elif first["type"] == "model_type":
         text = f"{where}: must be a mapping with the keys {', '.join(_allowed(first['loc']))}".removeprefix(": ")
     else:
-        text = f"{where}: {' or '.join(each['msg'].removeprefix('Value error, ') for each in same)}"
+        text = f"{where}: {' or '.join(each['msg'].removeprefix('Value error, ') for each in same)}".removeprefix(": ")
         if first["loc"][:2] not in _URLS and not isinstance(first["input"], dict):  # the input of a section is no value
             text += f", not {first['input']!r:.{MAX_VALUE_CHARS}}"
     return text if len(problems) == len(same) else f"{text} (and {len(problems) - len(same)} more)"

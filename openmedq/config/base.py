@@ -10,7 +10,10 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]  # an int64, as in Arrow and torch
 Size = Annotated[int, Field(ge=0, lt=2**63)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # of every generator: numpy's, torch's
+Parallel = Annotated[int, Field(ge=1, le=1024)]  # processes or connections that are started at once
+Resamples = Annotated[int, Field(ge=1, le=1_000_000)]  # of a bootstrap: their scores are in memory at once
 Positive = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(ge=1e-12)]  # of learning: a smaller one changes no fp32 weight
 NonNegative = Annotated[float, Field(ge=0)]
 Licences = Literal["any", "research", "commercial", "redistributable"]
 LanguageCode = Literal["en", "zh"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openmedq.config.base import Count, Fraction, LanguageCode, Licences, NonNegative, Section, Seed
+from openmedq.config.base import Count, Distinct, Fraction, LanguageCode, Licences, NonNegative, Section, Seed
 from openmedq.schema import Role
 
 
@@ -22,8 +22,8 @@ class Download(Section):
         None, description="URL for fsspec, as s3://BUCKET/FOLDER, of files that `openmedq locate` copies to `mirror`"
     )
     fetch: bool = Field(False, description="fetch files that the local data folder lacks from their official hosts")
-    require: tuple[str, ...] = Field((), description="datasets that must be available, else an error")
-    skip: tuple[str, ...] = Field((), description="datasets to leave out although they are available")
+    require: Distinct[str] = Field((), description="datasets that must be available, else an error")
+    skip: Distinct[str] = Field((), description="datasets to leave out although they are available")
     editions: dict[str, str] = Field({}, description="dataset: published version; pmc_oa beta, pmc_vqa v2, roco v2")
     max_missing: Fraction = Field(0.01, description="allowed share of linked images that fail to download")
 
@@ -47,7 +47,7 @@ class Normalize(Section):
         2 * 2**20, description="size at which a row group is closed; small ones make random reads cheap"
     )
     row_group_rows: Count = Field(1024, description="maximum number of rows of a row group")
-    languages: tuple[LanguageCode, ...] = Field(("en",), min_length=1, description="of questions; SLAKE: en and zh")
+    languages: Distinct[LanguageCode] = Field(("en",), min_length=1, description="of questions; SLAKE: en and zh")
     dicom_frame: Literal["reject", "first", "middle"] = Field(
         "reject", description="frame that represents a DICOM file with several frames: first, middle; reject: none"
     )

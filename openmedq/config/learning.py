@@ -15,8 +15,11 @@ from openmedq.config.base import (
     Fraction,
     LoraTarget,
     NonNegative,
+    Parallel,
     Part,
     Positive,
+    Rate,
+    Resamples,
     Section,
     Seed,
     Share,
@@ -89,7 +92,7 @@ class Lora(Section):
     rank: Count = 8
     alpha: Count
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: tuple[LoraTarget, ...] = Field(min_length=1, description="names of the language model's linear layers")
+    targets: Distinct[LoraTarget] = Field(min_length=1, description="names of the language model's linear layers")
 
 
 class Train(Section):
@@ -106,8 +109,8 @@ class Train(Section):
     )
     num_epochs: Annotated[Positive, Field(le=1e6)]
     max_steps: Count | None = Field(None, description="maximum number of updates")
-    lr: Positive
-    lr_of: dict[Part, Positive] = Field({}, description="part: learning rate in place of `lr`; " + PARTS)
+    lr: Rate
+    lr_of: dict[Part, Rate] = Field({}, description="part: learning rate in place of `lr`; " + PARTS)
     warmup: Fraction = Field(0.05, description="share of the updates in which the learning rate rises")
     align_steps: Size = Field(0, description="updates at the start that train the projector alone (LLaVA's alignment)")
     weight_decay: NonNegative = 0.01
@@ -142,6 +145,8 @@ class Train(Section):
         if self.validate_every is None and (self.patience is not None or self.select == "best"):
             name = "select: best" if self.patience is None else "patience"
             raise ValueError(f"{name} needs validations during the training; set validate_every to a number of updates")
+        if self.max_steps is not None and self.align_steps >= self.max_steps:
+            raise ValueError(f"align_steps, {self.align_steps}, is not less than max_steps, {self.max_steps}")
         return self
 
 
@@ -165,7 +170,7 @@ class Evaluate(Section):
     max_new_tokens: Count = Field(description="maximum length of an answer, in tokens")
     batch_size: Count = Field(32, description="rows of maximum length per forward pass, more of shorter ones")
     max_rows: Count | None = Field(None, description="maximum number of rows per source, drawn with `seed`; null: all")
-    controls: tuple[Control, ...] = Field(
+    controls: Distinct[Control] = Field(
         ("blank", "shuffled", "no_image"), description="also answer with gray images, other images, without images"
     )
     control_rows: Count | None = Field(1000, description="maximum number of rows per source and control; null: all")
@@ -173,7 +178,7 @@ class Evaluate(Section):
         None, description="maximum number of test rows per benchmark to classify zero-shot; null: all, 0: none"
     )
     seed: Seed = 0
-    num_resamples: Count = Field(1000, description="number of bootstrap resamples")
+    num_resamples: Resamples = Field(1000, description="number of bootstrap resamples")
     confidence: Share = 0.95
 
 
@@ -212,23 +217,23 @@ class Transfer(Section):
         None, description="maximum number of training rows, and of validation rows, per dataset; null: all"
     )
     batch_size: Count = 32
-    lr: Positive
+    lr: Rate
     threshold: Share = Field(0.5, description="minimum probability of a predicted class, for multi-label datasets")
-    num_parts: Annotated[int, Field(ge=2)] = Field(
+    num_parts: Annotated[Count, Field(ge=2)] = Field(
         5, description="parts of a dataset without published splits; one part is the test split"
     )
-    num_validation_parts: Annotated[int, Field(ge=2)] = Field(
+    num_validation_parts: Annotated[Count, Field(ge=2)] = Field(
         5, description="parts of the training rows without a published validation split; one part picks the best epoch"
     )
     division_seed: Seed = Field(0, description="seed of the division into parts")
-    num_resamples: Count = 1000
+    num_resamples: Resamples = 1000
     confidence: Share = 0.95
 
 
 class Report(Section):
     """A page with scores, intervals and the waterfall."""
 
-    num_examples: Annotated[int, Field(ge=0)] = Field(12, description="number of predictions, from open sources only")
+    num_examples: Size = Field(12, description="number of predictions, from open sources only")
 
 
 def _check_address(address: str) -> str:
@@ -240,18 +245,18 @@ def _check_address(address: str) -> str:
 class Execution(Section):
     """How the stages run. No stage depends on these settings: they must not change an output."""
 
-    workers: Count = Field(1, description="number of processes that decode images and compare texts")
+    workers: Parallel = Field(1, description="number of processes that decode images and compare texts")
     scheduler: Annotated[str, AfterValidator(_check_address)] | None = Field(
         None, description="of a Dask cluster that does this work, as tcp://HOST:8786; null: this machine"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: Literal["auto"] | Count = Field(
+    devices: Literal["auto"] | Parallel = Field(
         "auto", description="processes of training and evaluation; auto: one per GPU"
     )
     sharding: Literal["ddp", "fsdp"] = Field(
         "ddp", description="of several devices: ddp copies the model, fsdp divides it"
     )
-    connections: Count = Field(4, description="number of parallel downloads")
+    connections: Parallel = Field(4, description="number of parallel downloads")
     attempts: Count = Field(6, description="attempts per file without progress, before its download fails")
     backoff_s: Positive = Field(1.0, description="first wait between attempts; doubles, with jitter")
     timeout_s: Positive = Field(60.0, description="wait for data before a connection is closed")

@@ -28,7 +28,7 @@ from openmedq.evaluation.metrics.intervals import (
 )
 from openmedq.evaluation.metrics.metric import Metric, Numbers
 from openmedq.evaluation.metrics.predictions import GROUPINGS, equal, images_of, measure, prediction_schema
-from openmedq.evaluation.terminal import check_resamples, make_table
+from openmedq.evaluation.terminal import make_table
 from openmedq.storage.tables import read_table
 
 CONFIDENCE = 0.95
@@ -45,7 +45,6 @@ def run(first: Path, second: Path, resamples: int, json: bool) -> None:
     Raises:
         SourceError: a file is not a table of predictions, or the files have no question in common.
     """
-    check_resamples(resamples)
     ours, theirs, only = align(first, second)
     compared = compare(ours, theirs, num_resamples=resamples, seed=0)
     compared["only_in"] = dict(zip("AB", only, strict=True))

@@ -24,7 +24,7 @@ from openmedq.evaluation.metrics.predictions import (
     score_predictions,
 )
 from openmedq.evaluation.questions import scan
-from openmedq.evaluation.terminal import check_resamples, format_difference, format_score, make_table
+from openmedq.evaluation.terminal import format_difference, format_score, make_table
 from openmedq.schema import CLEAN_SCHEMA, Rejected, Sample
 from openmedq.storage.tables import read_table, write_table
 
@@ -46,10 +46,9 @@ def run(
     `deduplicate`: which questions have a copy in the training data of the system.
 
     Raises:
-        ParamsError: `output` is not the name of a Parquet file, or `resamples` is not positive.
+        ParamsError: `output` is not the name of a Parquet file.
         SourceError: a file can't be read, or none of its rows belongs to a question of the dataset.
     """
-    check_resamples(resamples)
     if output is not None and (output.suffix != ".parquet" or output.is_dir()):
         raise ParamsError(f"--output {output}: give the name of a .parquet file")
     answers = read_answers(file)

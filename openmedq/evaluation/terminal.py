@@ -1,18 +1,10 @@
-"""What `score` and `compare` share: an argument, and tables of scores in the terminal."""
+"""What `score` and `compare` share: tables of scores in the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich import box
 from rich.table import Table
-
-from openmedq.errors import ParamsError
-
-
-def check_resamples(number: int) -> None:
-    """ParamsError if the argument --resamples is not positive."""
-    if number < 1:
-        raise ParamsError(f"--resamples: must be at least 1, not {number}")
 
 
 def make_table(title: str, first: str, *numbers: str) -> Table:

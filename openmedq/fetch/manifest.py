@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 def run(params: Params) -> None:
     """Write data/manifest/<id>.json for each dataset of the catalogue."""
     every = catalogue.read(paths.CATALOGUE)
-    mirror = require(params.download, every)
+    mirror = require(params, every)
     cards = {dataset_id: card for dataset_id, card in every.items() if not card.local}  # `download` lists local files
     folders = match_folders(mirror, cards, may_be_empty=params.download.fetch or len(cards) < len(every))
     if unmatched := list_unmatched(mirror, folders.values()):

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from openmedq import paths
-from openmedq.config import Download
+from openmedq.config import Deduplicate, Params
 from openmedq.datasets.card import Card
 from openmedq.errors import LocalFolderError, ParamsError
 from openmedq.storage.folders import is_junk
@@ -22,18 +23,24 @@ def is_miniature(mirror: Path) -> bool:
     return mirror.resolve() == paths.MINIATURE.resolve()
 
 
-def require(download: Download, cards: Mapping[str, Card]) -> Path:
+def require(params: Params, cards: Mapping[str, Card]) -> Path:
     """The local data folder; the one of the miniatures need not exist yet.
 
     Raises:
         LocalFolderError: it is missing or matches no dataset, or the folder of a local dataset is missing.
-        ParamsError: `download.fetch` is true, but the folder is the one of the miniatures.
+        ParamsError: `download.fetch` is true, with the folder of the miniatures; another path does not exist.
     """
-    mirror = Path(download.mirror)
+    download, mirror = params.download, Path(params.download.mirror)
     declared = {dataset_id: Path(card.local.folder) for dataset_id, card in cards.items() if card.local}
     for dataset_id, folder in declared.items():
         if not folder.is_dir():
             raise LocalFolderError(f"{folder}: not found; correct local.{dataset_id}.folder in params.yaml")
+    overrides = params.deduplicate.overrides  # `openmedq catalogue` writes the default one
+    if overrides != Deduplicate().overrides and not Path(overrides).is_file():
+        raise ParamsError(f"params.yaml: deduplicate.overrides: {overrides!r}: no such file; write it, or correct this")
+    for setting, path in _list_paths(params):
+        if not path.exists():
+            raise ParamsError(f"params.yaml: {setting}: {str(path)!r}: not found; correct it, or put it there")
     if not is_miniature(mirror):
         match_folders(mirror, cards, may_be_empty=download.fetch or bool(declared))
     elif download.fetch:
@@ -42,6 +49,18 @@ def require(download: Download, cards: Mapping[str, Card]) -> Path:
             "be downloaded; set download.mirror to a folder of your own (data/supplied, which may be empty)"
         )
     return mirror
+
+
+def _list_paths(params: Params) -> Iterator[tuple[str, Path]]:
+    """Yield the settings that name a file or folder on this machine; `owner/name` may be a Hugging Face id."""
+    parts: dict[str, Any] = {"train.vision": params.train.vision, "train.language": params.train.language}
+    parts |= {f"transfer.encoders.{name}": encoder for name, encoder in params.transfer.encoders.items()}
+    for name, part in parts.items():
+        weights, depends = Path(part.weights or "."), Path(getattr(part, "depends", paths.MIX))
+        if weights.is_absolute() or (len(weights.parts) > 2 and weights.parts[0] != "datasets"):
+            yield f"{name}.weights", weights
+        if depends not in (paths.MIX, paths.MODEL):  # which the stages write
+            yield f"{name}.depends", depends
 
 
 def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool = False) -> dict[str, Path]:

@@ -106,7 +106,7 @@ def _check_devices(params: Params) -> Iterator[Check]:
 def _check_folder(params: Params, cards: Mapping[str, Card]) -> Check:
     folder, name = Path(params.download.mirror), "local data folder"
     try:
-        mirror.require(params.download, cards)
+        mirror.require(params, cards)
         if mirror.is_miniature(folder):
             return Check(name, "ok", f"{folder}: generated miniatures")
         datasets = mirror.match_folders(folder, cards, may_be_empty=True)

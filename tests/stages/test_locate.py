@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 
 def _require(mirror: str, *, fetch: bool = False) -> Path:
-    return require(make_params(download={"mirror": mirror, "fetch": fetch}).download, catalogue.read(paths.CATALOGUE))
+    return require(make_params(download={"mirror": mirror, "fetch": fetch}), catalogue.read(paths.CATALOGUE))
 
 
 def test_fetching_into_the_miniatures_is_an_error() -> None:
