@@ -43,6 +43,12 @@ def test_every_stage_of_the_table_is_a_node_and_download_depends_on_no_code() ->
     assert _code_deps("download") == []
 
 
+def test_nothing_is_pushed() -> None:
+    for stage in (each.get("do", each) for each in GRAPH.values()):
+        for entry in stage.get("outs", []) + stage.get("metrics", []):
+            assert next(iter(entry.values()))["push"] is False, entry
+
+
 @pytest.mark.parametrize("dataset_id", [*sorted(registry.MODULES), "local"])
 def test_a_dataset_loads_its_own_module_or_family_and_shared_modules(dataset_id: str) -> None:
     shared = {file for dep in _code_deps("normalize") if dep != "${item.module}" for file in _files(dep)}

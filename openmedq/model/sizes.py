@@ -158,12 +158,10 @@ def count_flops(model: PeftModel, settings: Train, tokens: float, images: float,
     return flops
 
 
-def find_memory(
-    model: PeftModel, settings: Train, tokens: int, images: float, num_logits: float, *, is_checkpointed: bool
-) -> Memory:
+def find_memory(model: PeftModel, settings: Train, tokens: int, images: float, num_logits: float) -> Memory:
     """Memory at a forward pass of a number of tokens (padding included), images and positions with logits."""
     weights = num_trained = 0
-    is_bf16 = settings.precision == "bf16"
+    is_bf16, is_checkpointed = settings.precision == "bf16", settings.activation_checkpointing
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             num_trained += parameter.numel()
@@ -176,7 +174,7 @@ def find_memory(
     layers = config.num_hidden_layers
     kept = layers * (2 if is_bf16 else 4) * config.hidden_size + layer if is_checkpointed else layers * layer
     kept += NORM_BYTES * config.hidden_size  # of the last normalization
-    activations = kept * tokens + _count_encoder_bytes(settings, is_checkpointed=is_checkpointed) * images
+    activations = kept * tokens + _count_encoder_bytes(settings) * images
     logits = num_logits * config.vocab_size * LOGIT_BYTES[settings.precision] * bool(settings.next_token_weight)
     return Memory(
         weights=weights,
@@ -208,12 +206,12 @@ def _count_language_bytes(settings: Train, width: int, mlp: int) -> int:
     return kept
 
 
-def _count_encoder_bytes(settings: Train, *, is_checkpointed: bool) -> float:
+def _count_encoder_bytes(settings: Train) -> float:
     """Bytes that the encoder keeps for each image."""
     vision = settings.vision
     if not vision.is_trained:
         return 0
     # Two normalizations; inputs of query, key and value; they and the result; input and activation of the MLP.
     layer = 2 * 4 + (2 * (3 + 4 + 1 + 4 + 4) if settings.precision == "bf16" else 4 * (1 + 4 + 1 + 4 + 4))
-    kept = vision.num_layers * 4 + layer if is_checkpointed else vision.num_layers * layer
+    kept = vision.num_layers * 4 + layer if settings.activation_checkpointing else vision.num_layers * layer
     return kept * vision.width * (1 + encoders.count_patches(vision))

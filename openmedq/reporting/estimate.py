@@ -102,10 +102,8 @@ def estimate(params: Params, mfu: float, *, has_index: bool) -> Estimate:
 
     def measure(micro: int) -> Memory:
         """Learned positions, which need logits, are at most all positions without image slots."""
-        tokens, is_checkpointed = micro * settings.max_tokens, settings.activation_checkpointing
-        return sizes.find_memory(
-            model, settings, tokens, tokens * images, tokens * texts, is_checkpointed=is_checkpointed
-        )
+        tokens = micro * settings.max_tokens
+        return sizes.find_memory(model, settings, tokens, tokens * images, tokens * texts)
 
     def most(gpu: Gpu) -> int:
         memory = measure(1)

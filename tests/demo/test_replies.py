@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,15 +25,11 @@ OPEN = tiny.make_sample()
 @pytest.fixture(scope="module", params=["random", "published"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("model")
-    settings = tiny.make_settings()
+    changes: dict[str, Any] = {}
     if request.param == "published":
         (root / "llama").mkdir()
-        settings = tiny.make_settings(language={"weights": str(publish(root / "llama"))}, max_tokens=200)
-    torch.manual_seed(0)
-    model, processor = models.build(settings, tiny.texts())
-    tiny.shake(model)
-    models.save(model, processor, root / "model")
-    return root / "model"
+        changes = {"language": {"weights": str(publish(root / "llama"))}, "max_tokens": 200}
+    return tiny.save_model(root / "model", **changes)
 
 
 @pytest.fixture

@@ -6,18 +6,12 @@ import pytest
 import torch
 
 from openmedq.evaluation.likelihood import Scorer
-from openmedq.model import model as models
 from tests.model import tiny
 
 
 @pytest.fixture(scope="package")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "model"
-    torch.manual_seed(0)
-    model, processor = models.build(tiny.make_settings(), tiny.texts())
-    tiny.shake(model)
-    models.save(model, processor, folder)
-    return folder
+    return tiny.save_model(tmp_path_factory.mktemp("model") / "model")
 
 
 @pytest.fixture

@@ -90,6 +90,8 @@ def test_one_group_has_no_interval_and_an_undefined_score_is_absent() -> None:
     measured = encoder_table.measure(table, CLASSES, 9)
     assert set(encoder_table.bound_all(measured, 0.95)) == {"macro_f1", "balanced_accuracy"}
     assert "auroc" not in encoder_table.average([measured, encoder_table.measure(make("x", 0.4), CLASSES, 0)])
+    without = encoder_table.measure(make("x", 0.4, labels=[], predictions=[]), CLASSES, 9)
+    assert (without["macro_f1"] == 0).all(), "as in scikit-learn"
 
 
 @pytest.mark.parametrize("several", [False, True])

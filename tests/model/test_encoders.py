@@ -68,30 +68,19 @@ def test_scratch_depends_on_the_seed_and_loads_no_weights() -> None:
         encoders.build(make_settings("scratch", weights="somewhere"))
 
 
-def make_vit() -> Any:
-    return ViTModel(ViTConfig(**SIZES, intermediate_size=48))
+TEXT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9}
+MAKERS: dict[str, Any] = {
+    "vit": lambda: ViTModel(ViTConfig(**SIZES, intermediate_size=48)),
+    "dinov2": lambda: Dinov2Model(Dinov2Config(**SIZES, mlp_ratio=2)),
+    "dinov3": lambda: DINOv3ViTModel(DINOv3ViTConfig(**SIZES, intermediate_size=48)),
+    "clip vision": lambda: CLIPVisionModel(CLIPVisionConfig(**SIZES, intermediate_size=48)),
+    "clip": lambda: CLIPModel(CLIPConfig(text_config=TEXT, vision_config={**SIZES, "intermediate_size": 48})),
+}
 
 
-def make_dinov2() -> Any:
-    return Dinov2Model(Dinov2Config(**SIZES, mlp_ratio=2))
-
-
-def make_dinov3() -> Any:
-    return DINOv3ViTModel(DINOv3ViTConfig(**SIZES, intermediate_size=48))
-
-
-def make_clip_vision() -> Any:
-    return CLIPVisionModel(CLIPVisionConfig(**SIZES, intermediate_size=48))
-
-
-def make_clip() -> Any:
-    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9}
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=make_clip_vision().config.to_dict()))
-
-
-@pytest.mark.parametrize("make", [make_vit, make_dinov2, make_clip_vision, make_clip])
-def test_pretrained_gives_the_weights_of_a_folder(make: Any, tmp_path: Path) -> None:
-    model = make()
+@pytest.mark.parametrize("name", ["vit", "dinov2", "clip vision", "clip"])
+def test_pretrained_gives_the_weights_of_a_folder(name: str, tmp_path: Path) -> None:
+    model = MAKERS[name]()
     model.save_pretrained(tmp_path)
     loaded = encoders.build(make_settings("pretrained", weights=str(tmp_path)))
     pixels = torch.randn(2, 3, 32, 32)
@@ -100,10 +89,10 @@ def test_pretrained_gives_the_weights_of_a_folder(make: Any, tmp_path: Path) -> 
     assert type(AutoModel.from_config(loaded.config)) is type(loaded)  # so that a saved LLaVA builds it again
 
 
-@pytest.mark.parametrize("make", [make_vit, make_dinov2, make_dinov3, make_clip_vision])
-def test_what_is_trained_gets_a_gradient(make: Any, tmp_path: Path, processor: Any) -> None:
+@pytest.mark.parametrize("name", ["vit", "dinov2", "dinov3", "clip vision"])
+def test_what_is_trained_gets_a_gradient(name: str, tmp_path: Path, processor: Any) -> None:
     """Several devices would wait for it."""
-    make().save_pretrained(tmp_path)
+    MAKERS[name]().save_pretrained(tmp_path)
     settings = tiny.make_settings(vision={"encoder": "pretrained", "weights": str(tmp_path), "num_heads": 3})
     learner = Learner(models.build(settings, tiny.texts())[0], settings)
     learner(make_batch(processor, [0])).next_token.backward()
@@ -120,13 +109,13 @@ def test_what_is_trained_gets_a_gradient(make: Any, tmp_path: Path, processor: A
     ],
 )
 def test_sizes_must_be_those_of_the_weights(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
-    make_vit().save_pretrained(tmp_path)
+    MAKERS["vit"]().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=words):
         encoders.build(make_settings("pretrained", **{"weights": str(tmp_path), **changes}))
 
 
 def test_a_missing_tensor_is_an_error_and_not_a_random_one(tmp_path: Path) -> None:
-    make_dinov2().save_pretrained(tmp_path)
+    MAKERS["dinov2"]().save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     for name in ("embeddings.mask_token", "encoder.layer.1.mlp.fc1.weight"):  # the first is not used
         del tensors[name]

@@ -16,16 +16,16 @@ from openmedq import paths
 from openmedq.cli import main
 from openmedq.config import Normalize, Train, load, profile
 from openmedq.errors import ValidationError
-from openmedq.model import encoders, sizes
 from openmedq.model import model as models
-from openmedq.model.batch import Batch, collate
-from openmedq.model.pixels import decode
+from openmedq.model import sizes
+from openmedq.model.batch import Batch
 from openmedq.model.prompt import encode
 from openmedq.reporting import estimate
 from openmedq.storage.shards import ShardStore
 from openmedq.training.learner import Learner
 
 from . import tiny
+from .test_batch import make_batch
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -52,14 +52,7 @@ def _build(settings: Train) -> tuple[torch.nn.Module, Batch]:
     """The model itself, and a batch of all tiny samples."""
     torch.manual_seed(0)
     model, processor = models.build(settings, tiny.texts())
-    encoded = [
-        encode(sample, processor.tokenizer, encoders.count_patches(settings.vision), settings.max_tokens)
-        for sample in tiny.SAMPLES
-    ]
-    pixels = [decode(image, tiny.SIDE_PX, 3) for sample in tiny.SAMPLES for image in sample.images]
-    labels = [each.labels for each in encoded]
-    pad_id = processor.tokenizer.pad_token_id
-    return model.train(), collate([each.ids for each in encoded], pixels, pad_id=pad_id, labels=labels)
+    return model.train(), make_batch(processor, list(range(len(tiny.SAMPLES))))
 
 
 def _run(model: torch.nn.Module, batch: Batch, settings: Train) -> Tensor:
@@ -93,7 +86,7 @@ def test_without_next_token_loss_the_flops_are_at_most_those_of_all_texts() -> N
     model = sizes.build(settings)
     flops = sizes.count_flops(model, settings, batch.mask.sum().item(), len(batch.pixels), batch.ids.shape[1])
     assert counter.get_total_flops() < sum(flops.values()) < 2.2 * counter.get_total_flops()  # 3.2 with image slots
-    assert not sizes.find_memory(model, settings, 96, 1, 80, is_checkpointed=False).logits
+    assert not sizes.find_memory(model, settings, 96, 1, 80).logits
 
 
 def test_activations_are_those_that_autograd_keeps(settings: Train) -> None:
@@ -116,9 +109,7 @@ def test_activations_are_those_that_autograd_keeps(settings: Train) -> None:
         if tuple(tensor.shape[-2:]) not in unlike and tensor.shape[-1:] != (vocabulary,)
     )
     assert loss.requires_grad
-    memory = sizes.find_memory(
-        sizes.build(settings), settings, batch.ids.numel(), len(batch.pixels), 0, is_checkpointed=False
-    )
+    memory = sizes.find_memory(sizes.build(settings), settings, batch.ids.numel(), len(batch.pixels), 0)
     assert memory.activations == pytest.approx(measured, rel=0.1)
 
 
@@ -126,13 +117,13 @@ def test_memory_is_what_an_h100_showed(paper: Train) -> None:
     """57 GiB at 16 samples padded to the longest, near `max_tokens`, and logits everywhere; out of memory at 32."""
     model = sizes.build(paper)
 
-    def measure(micro: int, num_layers_kept: bool = False) -> sizes.Memory:
+    def measure(micro: int, settings: Train = paper) -> int:
         tokens = micro * paper.max_tokens
-        return sizes.find_memory(model, paper, tokens, 0.85 * micro, tokens, is_checkpointed=num_layers_kept)
+        return sizes.find_memory(model, settings, tokens, 0.85 * micro, tokens).total
 
-    assert measure(16).total / GIB == pytest.approx(57, rel=0.1)
-    assert measure(32).total / GIB > 79
-    assert measure(32, True).total < measure(16).total
+    assert measure(16) / GIB == pytest.approx(57, rel=0.1)
+    assert measure(32) / GIB > 79
+    assert measure(32, paper.model_copy(update={"activation_checkpointing": True})) < measure(16)
 
 
 def test_speed_is_what_an_h100_showed(paper: Train) -> None:

@@ -150,6 +150,7 @@ def test_an_existing_folder_is_not_overwritten() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (None, "not found"),
         ("{", "is not JSON"),
         ("[]", "the whole is not as `train` wrote it"),
         ('{"policy": "any", "sources": {"roco": {}}, "base_weights": {}}', "sources.roco.access is not as"),
@@ -157,15 +158,12 @@ def test_an_existing_folder_is_not_overwritten() -> None:
         ('{"policy": "all", "sources": {}, "base_weights": {}}', "policy is not as"),
     ],
 )
-def test_a_damaged_description_is_an_error(text: str, words: str) -> None:
+def test_a_damaged_or_missing_description_is_an_error(text: str | None, words: str) -> None:
     write(describe())
-    (paths.MODEL / provenance.NAME).write_text(text)
+    (paths.MODEL / provenance.NAME).unlink()
+    if text is not None:
+        (paths.MODEL / provenance.NAME).write_text(text)
     assert f"data/model/training_data.json: {words}" in fail("any")
-
-
-def test_a_missing_description_is_an_error() -> None:
-    paths.MODEL.mkdir(parents=True)
-    assert "data/model/training_data.json: not found" in fail("any")
 
 
 def test_a_copy_that_fails_leaves_nothing() -> None:

@@ -1,5 +1,6 @@
 """Settings of a model with a few thousand weights, and samples of every task."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ import PIL.Image
 import torch
 
 from openmedq.config import Normalize, Train
-from openmedq.model import prompt
+from openmedq.model import encoders, prompt
+from openmedq.model import model as models
 from openmedq.schema import Image, Provenance, Sample, Task, Turn
 from openmedq.storage.images import encode
 from openmedq.storage.progress import NoLog
@@ -94,14 +96,22 @@ SAMPLES = [
 ]
 
 
-def make_trainer(model: Any, processor: Any, folder: Path, log: Any = None, **changes: Any) -> Trainer:
+def make_trainer(
+    model: Any,
+    processor: Any,
+    folder: Path,
+    log: Any = None,
+    samples: Sequence[Sample] = SAMPLES,
+    settings: Train | None = None,
+    **changes: Any,
+) -> Trainer:
     """A training of the samples, each a row of a row group of its own, with its checkpoints in a folder."""
-    settings = make_settings(**changes)
+    settings = settings or make_settings(**changes)
     own = devices.start(settings, "cpu")
-    rows = np.arange(len(SAMPLES))
+    rows = np.arange(len(samples))
     return Trainer(
         learner=Learner(model, settings),
-        dataset=EncodedRows(SAMPLES, processor, NUM_PATCHES, settings.max_tokens),
+        dataset=EncodedRows(samples, processor, encoders.count_patches(settings.vision), settings.max_tokens),
         order=Order(np.ones(len(rows), np.float32), rows, settings.seed, settings.batch_size),
         held_out=rows[:3],
         sources=rows % 2,
@@ -114,9 +124,18 @@ def make_trainer(model: Any, processor: Any, folder: Path, log: Any = None, **ch
     )
 
 
-def texts() -> list[str]:
-    pairs = [(sample.task, turn) for sample in SAMPLES for turn in sample.turns]
+def texts(samples: Sequence[Sample] = SAMPLES) -> list[str]:
+    pairs = [(sample.task, turn) for sample in samples for turn in sample.turns]
     return [f"{prompt.request(task, turn)}\nAnswer: {prompt.respond(task, turn)}" for task, turn in pairs]
+
+
+def save_model(folder: Path, **changes: Any) -> Path:
+    """Save a model of these settings, as after a training."""
+    torch.manual_seed(0)
+    model, processor = models.build(make_settings(**changes), texts())
+    shake(model)
+    models.save(model, processor, folder)
+    return folder
 
 
 def shake(model: torch.nn.Module, seed: int = 0) -> None:

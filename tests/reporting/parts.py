@@ -1,12 +1,24 @@
-"""What a run may add to metrics.json: clean rows, controls, zero-shot classification, calibration."""
+"""The report, and what a run may add to metrics.json: clean rows, controls, zero-shot classification, calibration."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from openmedq import paths
 from openmedq.evaluation import evaluate
+from openmedq.reporting import report
+from openmedq.storage.progress import NoLog
+from tests.curate.corpus import make_params
 
 Tree = dict[str, Any]
+
+
+def write(num_examples: int = 6) -> tuple[str, str]:
+    """Run the stage; return its page and its Markdown."""
+    report.run(make_params(report={"num_examples": num_examples}), NoLog())
+    page, text = ((paths.REPORT / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
+    return page, text
+
 
 ZERO_SHOT_METRIC = {"name": "balanced_accuracy", "title": "Balanced accuracy", "is_headline": True}
 

@@ -15,7 +15,7 @@ from openmedq.reporting.sections.contamination import show_contamination
 from openmedq.storage.publish import remove
 from openmedq.storage.tables import write_table
 from tests.curate.corpus import make_params
-from tests.reporting.test_sections import write
+from tests.reporting.parts import write
 
 from .tables import read_html, read_markdown
 

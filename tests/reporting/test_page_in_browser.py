@@ -10,11 +10,7 @@ from typing import Any
 
 import pytest
 
-from openmedq import paths
-from openmedq.reporting import report
-from openmedq.storage.progress import NoLog
-from tests.curate.corpus import make_params
-from tests.reporting.parts import add_parts
+from tests.reporting.parts import add_parts, write
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 POLICY = re.compile(r'(?<=<meta http-equiv="Content-Security-Policy" content=")[^"]*')
@@ -41,8 +37,7 @@ addEventListener("load", () => {
 @pytest.fixture
 def page(finished: None) -> str:
     add_parts()
-    report.run(make_params(report={"num_examples": 6}), NoLog())
-    return (paths.REPORT / "index.html").read_text(encoding="utf-8")
+    return write()[0]
 
 
 def _open(page: str, width: int, *options: str) -> dict[str, Any]:

@@ -6,28 +6,21 @@ import pytest
 
 from openmedq import paths
 from openmedq.evaluation import evaluate
-from openmedq.reporting import published, report
-from openmedq.storage.progress import NoLog
+from openmedq.reporting import published
 from openmedq.storage.publish import remove
-from tests.curate.corpus import make_params
+from tests.reporting.parts import write
 from tests.stages.results import call_miniatures, write_transfer
 
 pytestmark = pytest.mark.usefixtures("finished")
 
-PAGE = paths.REPORT / "index.html"
 SECRET = "secret_vqa side"  # in answers of the credentialed dataset
-
-
-def write(num_examples: int = 12) -> str:
-    report.run(make_params(report={"num_examples": num_examples}), NoLog())
-    return PAGE.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def page(_run: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(_run)
-        text = write(num_examples=100)
+        text, _ = write(num_examples=100)
         remove(paths.REPORT)
     return text
 
@@ -39,7 +32,7 @@ def test_the_page_needs_no_other_file(page: str) -> None:
 
 def test_an_encoder_on_other_benchmarks_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     write_transfer("old_one", {"macro_f1": 0.5}, more={})
-    assert '"number">old_one' not in write()
+    assert '"number">old_one' not in write()[0]
     assert "old_one/metrics.json: is not shown, because its benchmarks differ" in caplog.text
 
 
@@ -66,7 +59,7 @@ def test_the_definitions_of_bleu_1_stand_beside_each_other_and_what_they_may_be_
 
 
 def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
-    page = write(num_examples=4)
+    page, _ = write(num_examples=4)
     marks = re.findall(r'<dd class="(good|bad)">', page)
     assert marks == ["good", "bad", "good", "good"]  # images first; of the texts none is wrong
     assert "open_text/" in page
@@ -98,7 +91,7 @@ def test_sets_that_are_not_asked_say_why() -> None:
     metrics = paths.EVALUATION / "metrics.json"
     scores = json.loads(metrics.read_text(encoding="utf-8"))
     metrics.write_text(json.dumps({name: each for name, each in scores.items() if name != "open_text"}))
-    page = write()
+    page, _ = write()
     assert '<td class="why">absent: licence unknown (policy.licences is research)</td>' in page
     assert '<td class="none">absent</td>' in page
     reason = '<th scope="row">Answers to Title of open_text</th><td class="why">its evaluation rows are excluded</td>'
@@ -107,7 +100,7 @@ def test_sets_that_are_not_asked_say_why() -> None:
 
 def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() -> None:
     call_miniatures()
-    page = write()
+    page, _ = write()
     for value in published.MEAN_MACRO_F1.values():
         assert f"{value:.3f}" in page
     assert "These are scores on generated miniatures." in page
@@ -117,17 +110,17 @@ def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() ->
 def test_a_part_of_the_published_test_does_not_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = [published.Published("open_vqa", "open_vqa, other", 75.9, ("bleu_1",), "the same code")]
     monkeypatch.setattr("openmedq.reporting.sections.answers.FIGURES", figures)
-    assert "rows, the published test has" not in write()
+    assert "rows, the published test has" not in write()[0]
     catalogue = paths.CATALOGUE.read_text(encoding="utf-8")
     paths.CATALOGUE.write_text(catalogue.replace("test: 8", "test: 800"), encoding="utf-8")
-    assert "the same code; ours is of 8 rows, the published test has 800: not comparable" in write()
+    assert "the same code; ours is of 8 rows, the published test has 800: not comparable" in write()[0]
 
 
 def test_missing_pieces_are_said() -> None:
     remove(paths.EVALUATION / "predictions.parquet")
-    assert "Answers to the evaluation splits" in write()
+    assert "Answers to the evaluation splits" in write()[0]
     for path in (paths.EVALUATION / "metrics.json", paths.TRANSFER, paths.TRAINING):
         remove(path)
-    page = write()
+    page, _ = write()
     for words in ("No scores", "No benchmark"):
         assert words in page

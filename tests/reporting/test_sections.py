@@ -10,25 +10,16 @@ import pytest
 
 from openmedq import paths
 from openmedq.evaluation import evaluate
-from openmedq.reporting import report
 from openmedq.reporting.document import format_number
 from openmedq.reporting.page import compose, escape_markdown
 from openmedq.reporting.results import read_results
 from openmedq.storage import timing
-from openmedq.storage.progress import NoLog
-from tests.curate.corpus import make_params
-from tests.reporting.parts import add_parts
+from tests.reporting.parts import add_parts, write
 from tests.reporting.tables import Table, read_html, read_markdown
 
 pytestmark = pytest.mark.usefixtures("finished")
 
 OPTIONAL = ("Controls without the image", "Clean rows", "Zero-shot classification", "Calibration of closed answers")
-
-
-def write(num_examples: int = 6) -> tuple[str, str]:
-    report.run(make_params(report={"num_examples": num_examples}), NoLog())
-    page, text = ((paths.REPORT / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
-    return page, text
 
 
 def find(page: str, *header: str) -> Table:

@@ -6,24 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 import pytest
 
 from openmedq import config, paths, synthetic
 from openmedq.datasets import vqa_rad
 from openmedq.evaluation.generate import make_answerer
-from openmedq.model import encoders, prompt
 from openmedq.model import model as models
 from openmedq.schema import Image, Sample
-from openmedq.storage.progress import NoLog
-from openmedq.training import devices
-from openmedq.training.checkpoint import Checkpoints
-from openmedq.training.data import EncodedRows
-from openmedq.training.learner import Learner
-from openmedq.training.order import Order
-from openmedq.training.trainer import Trainer
 from tests.evaluation.metrics import scoring as metrics
+from tests.model import tiny
 from tests.storage.drawing import save
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
@@ -48,27 +40,9 @@ def _train(samples: Sequence[Sample], folder: Path) -> Callable[[Sequence[Sample
     """Train with the profile's settings, save, and load the saved model."""
     profile = config.profile(ROOT / paths.CONF, "miniature")
     settings = profile.train.model_copy(update={"seed": SEED, "max_steps": NUM_UPDATES})
-    own = devices.start(settings, "cpu")
-    texts = (
-        f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
-        for sample in samples
-        for turn in sample.turns
-    )
-    model, processor = models.build(settings, texts)
-    num_patches, rows = encoders.count_patches(settings.vision), np.arange(len(samples))
-    Trainer(
-        learner=Learner(model, settings),
-        dataset=EncodedRows(samples, processor, num_patches, settings.max_tokens),
-        order=Order(np.ones(len(rows), np.float32), rows // 100, settings.seed, settings.batch_size),
-        held_out=rows[:0],
-        sources=rows * 0,
-        source_names=["vqa_rad"],
-        settings=settings,
-        devices=own,
-        log=NoLog(),
-        checkpoints=Checkpoints({}, own, folder.with_name("checkpoints")),
-        pad_id=processor.tokenizer.pad_token_id,
-    ).train()
+    model, processor = models.build(settings, tiny.texts(samples))
+    checkpoints = folder.with_name("checkpoints")
+    tiny.make_trainer(model, processor, checkpoints, samples=samples, settings=settings).train()
     models.save(model, processor, folder)
     answer = make_answerer(*models.load(folder), max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
     return lambda asked: (each.text for each in answer(asked))

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from openmedq import paths
-from openmedq.errors import LocalFolderError
+from openmedq.datasets import catalogue
+from openmedq.errors import LocalFolderError, ParamsError
 from openmedq.fetch import manifest
+from openmedq.fetch.mirror import require
 from openmedq.storage.origin import Hashes
 from tests.curate.corpus import make_params
 
@@ -122,6 +124,16 @@ def test_a_wrong_mirror_is_one_line() -> None:
     ):
         _run()
     assert not paths.MANIFEST.exists()
+
+
+def test_fetching_into_the_miniatures_is_an_error() -> None:
+    def locate(mirror: str) -> Path:
+        return require(make_params(download={"mirror": mirror, "fetch": True}), catalogue.read(paths.CATALOGUE))
+
+    with pytest.raises(ParamsError, match=r"fetch is true, but download\.mirror is data/miniature, where every"):
+        locate(str(paths.MINIATURE))
+    Path("supplied").mkdir()
+    assert locate("supplied") == Path("supplied")
 
 
 def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from openmedq.training.trainer import Trainer
 from tests.stages import stopping
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
-from tests.tracking.test_runs import read_runs
+from tests.tracking.conftest import read_runs
 
 pytestmark = [pytest.mark.usefixtures("torch_on_one_thread"), pytest.mark.xdist_group("resume")]
 

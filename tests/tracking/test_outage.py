@@ -19,7 +19,8 @@ from openmedq.errors import TrackingError
 from openmedq.tracking import logger, outbox, runs, store
 from openmedq.tracking.sending import Sender
 from tests.processes import find_port, wait
-from tests.tracking.test_runs import Settings, read_runs
+from tests.tracking.conftest import read_runs
+from tests.tracking.test_runs import Settings
 
 WARNING = (
     "mlflow.db: does not answer: https://host: the database is gone; what the run lacks is kept in data/.partial/runs "
@@ -56,8 +57,7 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
 
 
 def read_run():
-    client, experiment_id = store.connect()
-    (run,) = client.search_runs([experiment_id])
+    (run,) = read_runs()
     return run
 
 

@@ -10,6 +10,7 @@ from openmedq import config, paths
 from openmedq.config.render import render
 from openmedq.errors import ModelError
 from openmedq.tracking import logger, runs, store
+from tests.tracking.conftest import read_runs
 from tests.tracking.test_runs import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -18,11 +19,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def _in_store(empty_store: Path) -> None:
     Path("dvc.lock").write_text('stages: {mix: {outs: [{path: data/mix, md5: "1.dir"}]}}\n')
-
-
-def read_runs():
-    client, experiment_id = store.connect()
-    return client.search_runs([experiment_id], order_by=["attributes.start_time"])
 
 
 def leave_checkpoint() -> None:

@@ -1,6 +1,5 @@
 import getpass
 import json
-import os
 import shutil
 import socket
 import sqlite3
@@ -17,6 +16,7 @@ from openmedq.stages import STAGES
 from openmedq.tracking import models, runs, store
 from tests.conftest import run as run_command
 from tests.connections import guard, read_attempts
+from tests.tracking.conftest import enter, read_runs
 
 
 class Settings(BaseModel):
@@ -29,40 +29,25 @@ class Settings(BaseModel):
 
 @pytest.fixture(scope="module")
 def _built(tmp_path_factory, request):
-    """The toy project, reproduced up to its report, with an empty store."""
+    """The toy project, reproduced up to its report."""
     root = Path(shutil.copytree(request.getfixturevalue("_toy_template"), tmp_path_factory.mktemp("built") / "toy"))
     done = run_command(["python", "-m", "dvc", "repro", "-q", "report"], root)
     assert done.returncode == 0, done.stderr
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        store.connect()
-    finally:
-        os.chdir(before)
     return root
 
 
 @pytest.fixture
-def project(_built, tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def project(_built, _new_store, tmp_path, monkeypatch):
     root = Path(shutil.copytree(_built, tmp_path / "project"))
-    with sqlite3.connect(root / "mlflow.db") as database:
-        database.execute("update experiments set artifact_location = ?", [(root / "mlartifacts").as_uri()])
-    database.close()
-    monkeypatch.chdir(root)
+    enter(root, _new_store, monkeypatch)
     return root
-
-
-def read_runs():
-    client, experiment_id = store.connect()
-    return client.search_runs([experiment_id])
 
 
 def train(num_steps=3):
     with runs.open_run("train", STAGES["train"].artifacts, Settings()) as log:
         for step in range(num_steps):
             log({"loss": 1.0 / (step + 1)}, step)
-    return str(read_runs()[0].info.run_id)  # the latest
+    return str(read_runs()[-1].info.run_id)
 
 
 def outs(stage):

@@ -1,7 +1,6 @@
 """Errors of the MLflow store are one line; runs of killed processes are closed, others are not."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from openmedq import paths
 from openmedq.errors import TrackingError
 from openmedq.stages import STAGES
 from openmedq.tracking import runs, store
+from tests.tracking.conftest import run_sql
 from tests.tracking.test_runs import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -32,13 +32,6 @@ sys.stdin.read()
 @pytest.fixture(autouse=True)
 def _project(empty_store: Path) -> None:
     """Each test has a store of its own."""
-
-
-def sql(statement: str) -> None:
-    connection = sqlite3.connect("mlflow.db")
-    with connection:
-        connection.execute(statement)
-    connection.close()
 
 
 def refused() -> str:
@@ -68,7 +61,7 @@ def test_a_store_of_a_project_that_was_moved_is_warned_of(
 
 @pytest.mark.parametrize("revision", ["0584bdc529eb", "ffffffffffff"])
 def test_the_error_of_a_store_of_another_version(revision: str) -> None:
-    sql(f"update alembic_version set version_num = '{revision}'")
+    run_sql(f"update alembic_version set version_num = '{revision}'")
     line = refused()
     assert line.startswith("mlflow.db: can't record a run: ") and f"found version {revision}" in line
     assert "run `mlflow db upgrade sqlite:///mlflow.db`" in line
