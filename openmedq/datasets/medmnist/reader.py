@@ -29,7 +29,7 @@ from PIL import Image as PixelImage
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, represent
 from openmedq.datasets.readers import find_files_below, not_found, use_first
-from openmedq.errors import SourceError
+from openmedq.errors import SourceError, shorten
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
 from openmedq.storage.origin import compute_md5
@@ -201,8 +201,9 @@ def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tup
     except (ValueError, OverflowError, OSError, *_DAMAGE) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek before the start of the file
             raise
-        text = " ".join(str(error).split())[:100]
-        raise SourceError(f"{path}: `{member}` is not a plain array ({text}); get the file again") from None
+        raise SourceError(
+            f"{path}: `{member}` is not a plain array ({shorten(error, 100)}); get the file again"
+        ) from None
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
