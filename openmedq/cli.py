@@ -148,7 +148,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         commands.show_plan,
         "list what would be downloaded, what is skipped and why, and the needed and free disk space",
     )
-    accept = add("accept", _lazily("openmedq.fetch.accept"), "accept that a publisher changed files")
+    accept = add("accept", _lazily("openmedq.fetch.ledger"), "accept that a publisher changed files")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", default=[], metavar="FILE", help="name in the ledger; default: all")
     forget = add("forget", commands.forget_name, "exclude a record, a patient, a study or an image permanently")

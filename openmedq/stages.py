@@ -37,7 +37,7 @@ STAGES = {
         Stage(
             "miniature",
             "write a small generated dataset in its published layout",
-            "openmedq.synthetic.miniature",
+            "openmedq.synthetic",
             is_per_dataset=True,
         ),
         Stage("manifest", "list and hash the files of the local data folder", "openmedq.fetch.manifest"),

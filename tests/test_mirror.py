@@ -1,17 +1,12 @@
-import logging
 import shutil
 from pathlib import Path
 
 import pytest
 
-from openmedq.datasets import DATASETS, catalogue
-from openmedq.datasets.card import Dataset
-from openmedq.fetch import manifest
+from openmedq.datasets import DATASETS
 from openmedq.fetch.mirror import list_unmatched, match_folders
-from tests.curate.corpus import make_params
 
-SETS: dict[str, Dataset] = DATASETS
-ENTRIES = {set_id: set_.card for set_id, set_ in SETS.items()}
+ENTRIES = {set_id: set_.card for set_id, set_ in DATASETS.items()}
 
 NAMES = {
     "breast_ultrasound": ["Dataset_BUSI_with_GT", "Dataset_BUSI", "BUSI", "Breast-Ultrasound"],
@@ -45,7 +40,8 @@ SHARED = {  # where a file of the dataset is in it
 def test_a_folder_is_matched_by_the_names_that_its_publishers_use(tmp_path: Path, set_id: str, name: str) -> None:
     (tmp_path / name).mkdir(parents=True)
     (tmp_path / "notes").mkdir()
-    (tmp_path / "__MACOSX").mkdir()
+    for junk in ("__MACOSX", ".hidden"):
+        (tmp_path / junk).mkdir()
     (folder,) = match_folders(tmp_path, ENTRIES).values()
     assert match_folders(tmp_path, ENTRIES) == {set_id: folder}
     assert folder in (tmp_path / name, (tmp_path / name).parent)
@@ -70,26 +66,11 @@ def test_medfmc_is_matched_by_lists_beside_its_images(tmp_path: Path, task: str,
     assert match_folders(tmp_path, ENTRIES).keys() == {f"medfmc_{task}"}
 
 
-@pytest.mark.parametrize("set_id", sorted(SETS))
+@pytest.mark.parametrize("set_id", sorted(ENTRIES))
 def test_id_title_and_aliases_are_of_one_dataset(tmp_path: Path, set_id: str) -> None:
-    card = SETS[set_id].card
+    card = ENTRIES[set_id]
     for name in (set_id, card.title, *card.aliases):
         (tmp_path / set_id / name).mkdir(parents=True)
         matched = match_folders(tmp_path / set_id, ENTRIES, may_be_empty=True)
         assert set(matched) <= {set_id}
         shutil.rmtree(tmp_path / set_id)
-
-
-def test_folders_that_match_no_dataset_are_named_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
-    Path("data/catalogue.yaml").write_text(catalogue.render(ENTRIES, dict.fromkeys(ENTRIES, "x.py")), encoding="utf-8")
-    for name in ("SLAKE", "my scans", "Slakes", ".hidden", "__MACOSX"):
-        (tmp_path / "local" / name).mkdir(parents=True)
-    (tmp_path / "local/SLAKE/train.json").touch()
-    with caplog.at_level(logging.WARNING):
-        manifest.run(make_params(download={"mirror": "local"}))
-    (message,) = caplog.messages
-    assert message.startswith("local: no dataset matches 2 folders: Slakes, my scans; ")

@@ -19,10 +19,9 @@ from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.duplicates import decide
 from openmedq.curate.images import ThumbnailFile
-from openmedq.curate.links import find_strongest
+from openmedq.curate.links import TRAIN, find_strongest
 from openmedq.curate.normalize import Counts, rows
 from openmedq.curate.reasons import Tier
-from openmedq.curate.rows import TRAIN
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.datasets.licences import refuse

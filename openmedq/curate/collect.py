@@ -18,13 +18,12 @@ from openmedq.curate import overrides
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.identity import Identities
 from openmedq.curate.images import THUMBNAIL_SIZE_BYTES, ThumbnailFile, find_pairs, sum_differences
-from openmedq.curate.links import Numbers, Pairs, link_pairs
+from openmedq.curate.links import EVALUATION, TRAIN, VALIDATION, Numbers, Pairs, Rows, link_pairs
 from openmedq.curate.looks import confirm_looks
 from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, Place, find_copies
 from openmedq.curate.near_texts import QuestionIndex, read_questions
 from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
-from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, Rows
 from openmedq.curate.text_search import search
 from openmedq.schema import SAMPLE_SCHEMA, Role, Task
 from openmedq.storage.decoding import open_executor

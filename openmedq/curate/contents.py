@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from openmedq.curate.links import Link, Numbers, Pairs, expand, link_equal, link_pairs
+from openmedq.curate.links import Link, Numbers, Pairs, Rows, expand, link_equal, link_pairs
 from openmedq.curate.reasons import Tier
-from openmedq.curate.rows import Rows
 
 
 def number_contents(rows: Rows, images: Numbers) -> Numbers:

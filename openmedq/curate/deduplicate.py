@@ -18,9 +18,8 @@ from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset, load_datasets
 from openmedq.curate.duplicates import NAMES, Decisions, decide
 from openmedq.curate.images import ThumbnailFile
-from openmedq.curate.links import count, find_contaminated, pick_pairs
+from openmedq.curate.links import TRAIN, count, find_contaminated, pick_pairs
 from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
-from openmedq.curate.rows import TRAIN
 from openmedq.schema import CLEAN_SCHEMA
 from openmedq.storage.publish import publish
 from openmedq.storage.tables import CLEAN_TABLE, VERDICT_TABLE, write_table

@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 
 from openmedq.curate.contents import link_copies, link_images, number_contents, pair_contents
 from openmedq.curate.links import (
+    EVALUATION,
+    TRAIN,
     Flags,
     Link,
     Numbers,
     Pairs,
     Roles,
+    Rows,
     Shares,
     find_first,
     link_pairs,
@@ -33,7 +36,6 @@ from openmedq.curate.links import (
     separate,
 )
 from openmedq.curate.reasons import DuplicateReason, Tier
-from openmedq.curate.rows import EVALUATION, TRAIN, Rows
 from openmedq.errors import ParamsError
 from openmedq.schema import VERDICT_SCHEMA
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from openmedq.datasets.local.llava import to_conversations
 from openmedq.schema import IMAGE_FILE, SAMPLE_SCHEMA, Image, Sample, with_features
+from openmedq.storage.publish import replacing
 from openmedq.storage.tables import open_writer
 
 Rows = Iterable[tuple[Sample, float]]  # with the weight
@@ -86,15 +87,13 @@ def _write_once(path: Path, data: bytes) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _finish_llava(target: Path, role: str, shards: Sequence[Path]) -> None:
     """Join the lines of the shards to one JSON list, as LLaVA's loader expects."""
-    temporary = target / f".{role}.json.partial"
-    with temporary.open("w", encoding="utf-8") as file:
+    with replacing(target / f"{role}.json") as temporary, temporary.open("w", encoding="utf-8") as file:
         head = "[\n"
         for shard in shards:
             with shard.open(encoding="utf-8") as lines:
@@ -102,7 +101,6 @@ def _finish_llava(target: Path, role: str, shards: Sequence[Path]) -> None:
                     file.write(head + line.rstrip("\n"))
                     head = ",\n"
         file.write("\n]\n")
-    temporary.replace(target / f"{role}.json")
 
 
 def _write_tar(_: Path, path: Path, role: str, rows: Rows) -> None:

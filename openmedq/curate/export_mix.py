@@ -24,7 +24,7 @@ from openmedq.datasets.licences import refuse
 from openmedq.errors import ExportError, ParamsError, numbered
 from openmedq.schema import Role
 from openmedq.storage.progress import progress
-from openmedq.storage.publish import exclusive, remove, replace_text
+from openmedq.storage.publish import exclusive, remove, replace_text, replacing
 from openmedq.storage.shards import ShardStore, find_shards
 from openmedq.storage.tables import COUNTS, read_index
 
@@ -127,12 +127,11 @@ def _write(target: Path, kind: Format, index: pa.Table) -> int:
                 path = target / kind.name(role, number, len(parts))
                 if not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    temporary = path.with_name(f".{path.name}.partial")
-                    remove(temporary)
                     weights = part["weight"].to_pylist()
                     samples = store.take(part, num_groups=2)
-                    kind.write(target, temporary, role, zip(samples, weights, strict=True))
-                    temporary.replace(path)
+                    with replacing(path) as temporary:
+                        remove(temporary)
+                        kind.write(target, temporary, role, zip(samples, weights, strict=True))
                 advance(len(part))
             if parts and kind.finish:
                 kind.finish(

@@ -1,4 +1,4 @@
-"""Links between rows: what training rows share with evaluation rows, and how alike it is.
+"""The rows of all datasets as arrays, and links between them: what training rows share with evaluation rows.
 
 A link is a table of rows and keys. A training row repeats an evaluation row if both have the same key: the number of
 decoded pixels, of a text, of a figure, or of a pair of images that are near copies. So thousands of rows on one image
@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from openmedq.curate.overrides import Override
 from openmedq.curate.reasons import Tier
 
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Shares = NDArray[np.float32]
+
+EVALUATION, VALIDATION, TRAIN = range(3)  # ranks of roles: of two copies, the lower rank is kept
 
 NUM_PAIRS = 4  # of a source, an evaluation dataset, a tier and an outcome
 
@@ -52,6 +56,22 @@ class Roles:
     is_evaluation: Flags
     datasets: Numbers  # position of the row's dataset in the catalogue
     places: Numbers  # in the order in which copies are kept
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The R rows of all datasets that have a role, and their S images, one entry per row and image."""
+
+    ids: pa.Array  # (R,) string
+    datasets: Numbers  # (R,) position of the row's dataset in the catalogue
+    ranks: Numbers  # (R,) EVALUATION, VALIDATION or TRAIN
+    texts: Numbers  # (R,) number of the text key
+    shown_by: Numbers  # (S,) row, ascending
+    pixels: Numbers  # (S,) number of the decoded pixels
+    looks: Numbers  # (S,) number of the perceptual hash and thumbnail
+    pairs: Sequence[Pairs] = ()  # looks that are alike
+    links: Sequence[Link] = ()  # by names (`identity`) and of near texts of rows without images
+    overrides: Sequence[Override] = ()
 
 
 def link_equal(tier: Tier, rows: Numbers, keys: Numbers) -> Link:

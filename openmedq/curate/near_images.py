@@ -15,7 +15,6 @@ study, which are no copies. About 3 in 1,000 of the most similar pairs of slices
 called copies.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -40,6 +39,7 @@ from openmedq.curate.image_views import (
     whole_boxes,
 )
 from openmedq.curate.reasons import Tier
+from openmedq.storage.decoding import keep_ahead
 from openmedq.storage.shards import Group, ShardStore
 
 MIN_CORRELATION = 0.75  # of the thumbnails of a view and a region, for a candidate
@@ -187,20 +187,15 @@ def _compare_all(
     for key, place, found in candidates:
         if key not in starts:
             starts[key], places[key] = found, place
-    waiting: deque[tuple[str, Future[list[Comparison]]]] = deque()
 
-    def finish() -> Iterator[tuple[str, int, Comparison]]:
-        key, future = waiting.popleft()
+    def submit() -> Iterator[tuple[str, Future[list[Comparison]]]]:
+        for key, encoded in read_images(samples, places):
+            own = [(images[number], start) for number, start in starts[key].items()]
+            yield key, executor.submit(_compare_with, own, encoded)
+
+    for key, future in keep_ahead(submit(), NUM_AHEAD):
         for number, comparison in zip(starts[key], future.result(), strict=True):
             yield key, number, comparison
-
-    for key, encoded in read_images(samples, places):
-        own = [(images[number], start) for number, start in starts[key].items()]
-        waiting.append((key, executor.submit(_compare_with, own, encoded)))
-        if len(waiting) > NUM_AHEAD:
-            yield from finish()
-    while waiting:
-        yield from finish()
 
 
 def _compare_with(evaluation: Sequence[tuple[Gray, Start]], training: bytes) -> list[Comparison]:

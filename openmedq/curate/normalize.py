@@ -6,7 +6,7 @@ For each dataset, rows found = rows read + rows rejected. `validate` decides whe
 import gc
 import inspect
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, fields, replace
@@ -21,7 +21,7 @@ from openmedq.datasets.card import Dataset
 from openmedq.errors import OpenMedQError, SourceError
 from openmedq.schema import BrokenImage, EncodedImage, Groups, Reason, Rejected, Sample
 from openmedq.storage import origin, shards
-from openmedq.storage.decoding import Decoder, open_executor
+from openmedq.storage.decoding import Decoder, keep_ahead, open_executor
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import publish
 from openmedq.storage.redact import redact_paths
@@ -145,15 +145,14 @@ def rows(
     """
     decoder = Decoder(executor, settings)
     seen: set[str] = set()
-    waiting: deque[tuple[Sample | Rejected, list[Future[EncodedImage]]]] = deque()
-    for record in dataset.read(raw, **settings_of(dataset, settings)):
-        item = _refuse(record, seen, digests)
-        images = item.images if isinstance(item, Sample) else ()
-        waiting.append((item, [decoder.submit(image) for image in images]))
-        if len(waiting) > num_ahead:
-            yield _finish(dataset, *waiting.popleft())
-    while waiting:
-        yield _finish(dataset, *waiting.popleft())
+
+    def submit() -> Iterator[tuple[Sample | Rejected, list[Future[EncodedImage]]]]:
+        for record in dataset.read(raw, **settings_of(dataset, settings)):
+            item = _refuse(record, seen, digests)
+            yield item, [decoder.submit(image) for image in (item.images if isinstance(item, Sample) else ())]
+
+    for submitted in keep_ahead(submit(), num_ahead):
+        yield _finish(dataset, *submitted)
 
 
 def settings_of(dataset: Dataset, settings: Normalize) -> dict[str, Any]:

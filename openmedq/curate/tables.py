@@ -5,13 +5,15 @@ only the id, the position and a hash of the content of each row; they spill to d
 """
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,13 +21,13 @@ import pyarrow.compute as pc
 from openmedq.config import Validate
 from openmedq.curate import conditions
 from openmedq.curate.promises import PROMISES, Promises
-from openmedq.curate.tallies import Table, tally
 from openmedq.datasets.card import Card
 from openmedq.schema import EXCLUDED_BY_REQUEST, INDEX_SCHEMA, Role
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, scan_table
 
 CHUNK_ROWS = 2**15  # rows in memory with their texts
+NUM_EXAMPLES = 3  # ids of failing rows
 MEMORY = "700MB"  # of DuckDB; with the chunk of rows and the libraries, the stage stays below 2 GB
 
 _COLUMNS = [
@@ -89,6 +91,14 @@ _CARDS = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table to check: a row for each dataset, and the ids of some rows that fail."""
+
+    frame: pd.DataFrame  # id (of the dataset), num_rows, and for each statement the number of rows that fail
+    examples: Mapping[tuple[str, str], list[str]]  # by dataset and statement: the first ids in alphabetical order
+
+
 def make_tables(
     cards: Mapping[str, Card],
     stores: Mapping[str, ShardStore],
@@ -130,10 +140,10 @@ def make_tables(
         database.register("counts", pa.Table.from_pylist(counts, _COUNTS))
         rows = "SELECT * FROM rows"
         return {
-            "rows": tally(database, rows, {name: kept[name] for name in of_rows} | conditions.UNIQUE_IDS, cards),
-            "promises": tally(database, rows, {name: kept[name] for name in of_promises}, cards),
-            "mix": tally(database, conditions.MIX, conditions.of_mix(list(cards)), cards),
-            "datasets": Table(database.sql(_DATASETS).df(), tally(database, rows, conditions.SHARES, cards).examples),
+            "rows": _tally(database, rows, {name: kept[name] for name in of_rows} | conditions.UNIQUE_IDS, cards),
+            "promises": _tally(database, rows, {name: kept[name] for name in of_promises}, cards),
+            "mix": _tally(database, conditions.MIX, conditions.of_mix(list(cards)), cards),
+            "datasets": Table(database.sql(_DATASETS).df(), _tally(database, rows, conditions.SHARES, cards).examples),
         }
 
 
@@ -229,3 +239,30 @@ def _sum_up(name: str, counts: Mapping[str, Any], num_published: int | None) -> 
         "yes_high": yes_high,
         "max_foreign": promises.max_foreign,
     }
+
+
+def _tally(
+    database: duckdb.DuckDBPyConnection, relation: str, conditions: Mapping[str, str], datasets: Iterable[str]
+) -> Table:
+    """Count the rows of a relation, given as SQL with the columns `dataset` and `id`, that meet conditions.
+
+    `conditions` maps statements to SQL that is true for a row that fails; a condition that is null does not apply. The
+    table has a row for each of `datasets`, and for others that are found.
+    """
+    flags = [f"coalesce({sql}, false) AS fails_{place}" for place, sql in enumerate(conditions.values())]
+    counts = [f"count(*) FILTER (WHERE fails_{place})" for place in range(len(flags))]
+    ids = [f"coalesce(min(id, {NUM_EXAMPLES}) FILTER (WHERE fails_{place}), [])" for place in range(len(flags))]
+    query = (
+        f"SELECT dataset, [{', '.join(['count(*)', *counts])}], [{', '.join(ids)}] "
+        f"FROM (SELECT dataset, id, {', '.join(flags)} FROM ({relation})) GROUP BY dataset"
+    )
+    found = {str(dataset): (numbers, names) for dataset, numbers, names in database.execute(query).fetchall()}
+    order = dict.fromkeys([*datasets, *sorted(found)])
+    rows = [[name, *(found[name][0] if name in found else [0] * (1 + len(flags)))] for name in order]
+    examples = {
+        (name, statement): each
+        for name, (_, own) in found.items()
+        for statement, each in zip(conditions, own, strict=True)
+        if each
+    }
+    return Table(pd.DataFrame(rows, columns=["id", "num_rows", *conditions]), examples)

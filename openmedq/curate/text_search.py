@@ -2,9 +2,8 @@
 
 import pickle
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +13,7 @@ import pyarrow as pa
 from openmedq import paths
 from openmedq.curate.fingerprints import make_keys
 from openmedq.curate.near_texts import QuestionIndex
+from openmedq.storage.decoding import keep_ahead
 
 T = TypeVar("T")
 
@@ -38,7 +38,6 @@ def search(
         executor: its processes run in the folder of the project.
         num_ahead: batches that are submitted before the first one must be finished.
     """
-    waiting: deque[tuple[T, Future[Texts]]] = deque()
     paths.PARTIAL.mkdir(parents=True, exist_ok=True)
     for path in paths.PARTIAL.glob("questions-*"):  # of a run that was killed
         path.unlink()
@@ -46,12 +45,8 @@ def search(
         pickle.dump(index, file)
         file.flush()
         path = paths.PARTIAL / Path(file.name).name  # relative: on another machine the project may be elsewhere
-        for batch, rows, asked in batches:
-            waiting.append((batch, executor.submit(_search, path, rows, asked)))
-            if len(waiting) > num_ahead:
-                batch, future = waiting.popleft()
-                yield batch, future.result()
-        for batch, future in waiting:
+        tasks = ((batch, executor.submit(_search, path, rows, asked)) for batch, rows, asked in batches)
+        for batch, future in keep_ahead(tasks, num_ahead):
             yield batch, future.result()
 
 

@@ -21,8 +21,7 @@ from great_expectations.data_context.types.base import (
 from openmedq import paths
 from openmedq.config import Params, Validate
 from openmedq.curate import conditions
-from openmedq.curate.tables import make_tables
-from openmedq.curate.tallies import NUM_EXAMPLES, Table
+from openmedq.curate.tables import NUM_EXAMPLES, Table, make_tables
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.errors import ValidationError

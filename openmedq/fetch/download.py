@@ -15,7 +15,7 @@ from openmedq.errors import ChecksumError, LocalFolderError, numbered
 from openmedq.fetch import fetching, ledger, needs
 from openmedq.fetch.manifest import hash_files
 from openmedq.storage import origin
-from openmedq.storage.publish import exclusive, remove
+from openmedq.storage.publish import exclusive, remove, replacing
 from openmedq.storage.redact import redact_paths
 
 _log = logging.getLogger(__name__)
@@ -101,6 +101,5 @@ def _write(found: origin.Origin, folder: Path) -> None:
         is_kept = path.name == needs.FILES or (path.name == needs.PARTIAL and found.origin != "official")
         if not is_kept:
             remove(path)
-    temporary = folder / f".{needs.ORIGIN}"
-    origin.write(found, temporary)
-    temporary.replace(folder / needs.ORIGIN)
+    with replacing(folder / needs.ORIGIN) as temporary:
+        origin.write(found, temporary)

@@ -103,7 +103,8 @@ def fetch(images: Sequence[LinkedImage], folder: Path, temporary: Path, executio
                 urls = [resolve(address.url or "") for address in named.values()]
                 table = pa.table({"name": [*named], "url": urls})
                 rows = [_check_row(row, named[row["name"]]) for row in _download(table, temporary, execution)]
-                rows += [_describe(each.name, None, Status.GONE, each.reason) for each in found if not each.url]
+                gone = [each for each in found if not each.url]
+                rows += [{"name": each.name, "status": Status.GONE, "error_message": each.reason} for each in gone]
                 add_shard(pa.Table.from_pylist(rows, SCHEMA), folder)
                 advance(len(found))
 
@@ -167,7 +168,7 @@ def _run(work: Path, execution: Execution) -> str:
 
 
 def _check_row(row: dict[str, Any], address: Address) -> dict[str, Any]:
-    """A row of img2dataset's with its outcome; it succeeds only with an image of the listed size."""
+    """A row of SCHEMA from one of img2dataset's; it succeeds only with an image of the listed size."""
     data, message = row["jpg"], row["error_message"] or ""
     status = Status.NOT_NOW
     if row["status"] == "success":
@@ -179,17 +180,6 @@ def _check_row(row: dict[str, Any], address: Address) -> dict[str, Any]:
             status = Status.SUCCESS
     elif _DISALLOWED in message or ((code := _STATUS.match(message)) and int(code[1]) not in RETRYABLE_STATUS):
         status = Status.GONE
-    if status is Status.SUCCESS:
-        return _describe(address.name, address.url, status, None, row["sha256"], data)
-    return _describe(address.name, address.url, status, message)
-
-
-def _describe(
-    name: str,
-    url: str | None,
-    status: Status,
-    message: str | None,
-    sha256: str | None = None,
-    data: bytes | None = None,
-) -> dict[str, Any]:
-    return dict(zip(SCHEMA.names, (name, url, status, message, sha256, data), strict=True))
+    is_image = status is Status.SUCCESS
+    outcome = {"sha256": row["sha256"], "picture": data} if is_image else {"error_message": message}
+    return {"name": address.name, "url": address.url, "status": status, **outcome}

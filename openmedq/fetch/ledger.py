@@ -14,7 +14,9 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from openmedq import paths
+from openmedq.datasets import registry
 from openmedq.errors import ChecksumError, ParamsError, StaleError
+from openmedq.fetch import needs
 from openmedq.storage.publish import replace_text
 
 HEADER = (
@@ -70,6 +72,17 @@ def check(dataset_id: str, name: str, found: Entry, entries: Ledger) -> None:
             f"{known.size_bytes} with {known.sha256}; if the publisher changed it, run "
             f"`python -m openmedq accept {dataset_id} {shlex.quote(name)}` and download again"
         )
+
+
+def run(dataset_id: str, names: Sequence[str]) -> None:
+    """Command `accept`: accept that a publisher changed files, which are then downloaded again."""
+    registry.load(dataset_id)
+    removed = accept(dataset_id, names)
+    for name in removed:
+        (needs.folder_of(dataset_id) / name).unlink(missing_ok=True)
+        print(f"{dataset_id}: {name}: will be downloaded and recorded again")
+    if not removed:
+        print(f"{dataset_id}: no recorded file, so nothing to accept")
 
 
 def accept(dataset_id: str, names: Sequence[str]) -> list[str]:

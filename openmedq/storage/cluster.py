@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openmedq import paths
-from openmedq.errors import OpenMedQError, TemporaryError
+from openmedq.errors import OpenMedQError, TemporaryError, shorten
 
 if TYPE_CHECKING:
     from distributed import Client
 
 TASKS_PER_WORKER = 8  # submitted ahead: the arguments of each are in the memory of this process and the scheduler
-MAX_REASON_CHARS = 160
 
 _DECODERS = ("numpy", "pillow", "imagehash", "scipy", "opencv-python-headless", "pydicom", "python-gdcm")
 
@@ -107,9 +106,8 @@ def _explain(error: Exception, address: str) -> OpenMedQError:
     if isinstance(error, (CancelledError, NoWorkerError, TimeoutError)):
         how = f"start the scheduler and `python -m dask worker {address}`, and run the command again"
         return TemporaryError(f"{address}: lost the scheduler, or no worker is left; {how}")
-    reason = " ".join(str(error).split())[:MAX_REASON_CHARS]  # a worker that was killed, code that is not there, ...
     how = "give the workers more memory, or start them and the scheduler with this environment in the project's folder"
-    return OpenMedQError(f"{address}: a task can't run there ({type(error).__name__}: {reason}); {how}")
+    return OpenMedQError(f"{address}: a task can't run there ({type(error).__name__}: {shorten(error, 160)}); {how}")
 
 
 @contextmanager

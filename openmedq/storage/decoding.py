@@ -6,11 +6,11 @@ import errno
 import hashlib
 import multiprocessing
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openmedq.errors import OpenMedQError
 from openmedq.schema import BrokenImage, EncodedImage, Image, Reason
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NUM_AHEAD = 32  # tasks submitted ahead for each further process of a pool
 REMEMBERED_BYTES = 256 * 2**20  # of encoded images
 BROKEN_BYTES = 2**12  # of a remembered exception
+
+_T = TypeVar("_T")
 
 _ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # ELOOP: a link to itself
 
@@ -71,6 +73,17 @@ def open_executor(execution: Execution) -> Iterator[tuple[Executor, int]]:
         raise OpenMedQError(f"a worker process was killed: {advice}") from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def keep_ahead(tasks: Iterable[_T], num_ahead: int) -> Iterator[_T]:
+    """Yield submitted tasks in their order, each when `num_ahead` later ones are submitted, as drawing them does."""
+    waiting: deque[_T] = deque()
+    for task in tasks:
+        waiting.append(task)
+        if len(waiting) > num_ahead:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
 
 
 def encode_image(image: Image, settings: Normalize) -> EncodedImage:

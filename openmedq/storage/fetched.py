@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from openmedq.errors import ArchiveError
 from openmedq.schema import Image
 from openmedq.storage.folders import find_all
+from openmedq.storage.publish import replacing
 
 LINKED_IMAGES = "pictures"  # folder of the shards, among a dataset's files
 SCHEMA = pa.schema(
@@ -47,11 +48,10 @@ def add_shard(table: pa.Table, folder: Path) -> None:
     """Write a table as the folder's next numbered Parquet file, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers = [int(path.stem.rpartition("-")[2]) for path in find_all(folder, "*.parquet")]
-    temporary = folder / ".shard"
     num_rows = max(1, table.num_rows * GROUP_BYTES // max(GROUP_BYTES, table.nbytes))
-    # Neither compression nor a dictionary makes JPEGs smaller.
-    pq.write_table(table, temporary, num_rows, compression="none", use_dictionary=False, write_page_checksum=True)
-    temporary.replace(folder / f"{max(numbers, default=-1) + 1:05}.parquet")
+    with replacing(folder / f"{max(numbers, default=-1) + 1:05}.parquet") as temporary:
+        # Neither compression nor a dictionary makes JPEGs smaller.
+        pq.write_table(table, temporary, num_rows, compression="none", use_dictionary=False, write_page_checksum=True)
 
 
 class FetchedImages:

@@ -23,6 +23,7 @@ from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
+from openmedq.errors import shorten
 from openmedq.schema import BrokenImage, EncodedImage, Reason
 from openmedq.storage import dicom, unexpected
 from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
@@ -163,7 +164,7 @@ def _as_broken(error: Exception, max_pixels: int) -> BrokenImage:
 
 
 def _one_line(error: Exception) -> str:
-    line = " ".join(str(error).split())[:120]
+    line = shorten(error, 120)
     printable = line.isascii() and " at 0x" not in line  # a memory address differs at each run
     return f"{type(error).__name__}: {line}" if line and printable else type(error).__name__
 

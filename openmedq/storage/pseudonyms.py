@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from openmedq import paths
-from openmedq.storage.publish import exclusive
+from openmedq.storage.publish import exclusive, replacing
 
 KEY_SIZE_BYTES = 32
 SIZE_BYTES = 12
@@ -33,8 +33,7 @@ def _read_key() -> bytes:
     if not paths.SALT.exists():
         with exclusive(paths.SALT):
             if not paths.SALT.exists():  # another process may have made it meanwhile
-                temporary = paths.SALT.with_name(f".{paths.SALT.name}")
-                temporary.touch(0o600)
-                temporary.write_bytes(secrets.token_bytes(KEY_SIZE_BYTES))
-                temporary.replace(paths.SALT)
+                with replacing(paths.SALT) as temporary:
+                    temporary.touch(0o600)
+                    temporary.write_bytes(secrets.token_bytes(KEY_SIZE_BYTES))
     return paths.SALT.read_bytes()

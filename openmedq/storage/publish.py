@@ -83,11 +83,18 @@ def _describe_full_disk(place: Path, target: Path, size_bytes: int | None = None
     )
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden path beside `path`, which replaces it at the end: no reader sees an incomplete file."""
+    temporary = path.with_name(f".{path.name}.partial")
+    yield temporary
+    temporary.replace(path)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Replace a small text file that git tracks, atomically."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -11,15 +11,13 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from openmedq import paths
-from openmedq.errors import StaleError
+from openmedq.errors import StaleError, shorten
 from openmedq.schema import CLEAN_SCHEMA, INDEX_SCHEMA, VERDICT_SCHEMA
 
 INDEX = paths.MIX / "index.parquet"
 VERDICT_TABLE = paths.VERDICTS / "verdicts.parquet"
 CLEAN_TABLE = paths.VERDICTS / "clean.parquet"
 COUNTS = "counts.json"
-
-MAX_REASON_CHARS = 160
 
 _STAGES = {  # that write a folder
     paths.VERDICTS: "deduplicate",
@@ -146,8 +144,7 @@ def damage_as_stale(path: Path, part: str = "") -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: the name of a column
         if isinstance(error, OSError) and error.filename is not None:  # an error of the file system, such as EACCES
             raise
-        reason = " ".join(str(error).split())[:MAX_REASON_CHARS]
-        raise StaleError(f"{path}: {part}is damaged ({reason}); {remake(path)}") from None
+        raise StaleError(f"{path}: {part}is damaged ({shorten(error, 160)}); {remake(path)}") from None
 
 
 def remake(path: Path) -> str:

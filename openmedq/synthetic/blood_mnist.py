@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openmedq.datasets.medmnist.blood_mnist import FILE, card
+from openmedq.datasets.medmnist.blood_mnist import card
 from openmedq.datasets.medmnist.reader import SIDE_PX
 from openmedq.synthetic.medmnist import finish, paint_disc, write_miniature
 
@@ -35,7 +35,7 @@ _SHARES = (0.07, 0.18, 0.09, 0.17, 0.07, 0.08, 0.2, 0.14)  # similar to the publ
 
 def write(raw: Path, seed: int = 0) -> None:
     """Write the npz with 100, 16 and 40 cells, which differ in size, color and nucleus."""
-    write_miniature(raw / FILE, card, seed, (100, 16, 40), _SHARES, _draw)
+    write_miniature(raw, card, seed, (100, 16, 40), _SHARES, _draw)
 
 
 def _draw(label: int, random: np.random.Generator) -> NDArray[np.uint8]:

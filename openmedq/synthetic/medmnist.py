@@ -18,7 +18,7 @@ _ROWS, _COLUMNS = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
 
 
 def write_miniature(
-    path: Path,
+    raw: Path,
     card: Card,
     seed: int,
     num_rows: Sequence[int],
@@ -33,7 +33,7 @@ def write_miniature(
         labels = random.permutation(np.searchsorted(ends, (np.arange(number) + 0.5) / number))
         arrays[f"{split}_images"] = np.stack([draw(int(label), random) for label in labels])
         arrays[f"{split}_labels"] = labels[:, None].astype(np.uint8)
-    write_npz(path, arrays)
+    write_npz(raw / card.files[0].path, arrays)
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:

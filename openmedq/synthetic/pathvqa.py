@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openmedq.datasets.pathvqa import SHARDS, card
-from openmedq.datasets.readers.hub_shards import image_schema
+from openmedq.schema import IMAGE_FILE, with_features
 from openmedq.synthetic.draw import ORGANS, Figure, draw, draw_figures, encode_jpeg, encode_png, generator, tint
 
 _NUM_IMAGES = {"train": 14, "validation": 3, "test": 7}
-_SCHEMA = image_schema("question", "answer")
+SCHEMA = with_features(pa.schema([("image", IMAGE_FILE), ("question", pa.string()), ("answer", pa.string())]))
 _STAINS = ((1.0, 0.75, 0.95), (0.85, 0.75, 1.05))  # eosin, hematoxylin
 
 
@@ -28,7 +28,7 @@ def write(raw: Path, seed: int = 0) -> None:
         names = [name for name in SHARDS if name.startswith(split)]
         for number, name in enumerate(names):
             part = rows[len(rows) * number // len(names) : len(rows) * (number + 1) // len(names)]
-            pq.write_table(pa.Table.from_pylist(part, _SCHEMA), raw / "data" / f"{name}.parquet", row_group_size=100)
+            pq.write_table(pa.Table.from_pylist(part, SCHEMA), raw / "data" / f"{name}.parquet", row_group_size=100)
 
 
 def _ask(figure: Figure, split: str, number: int) -> list[dict[str, Any]]:

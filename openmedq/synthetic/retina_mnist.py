@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmedq.datasets.medmnist.reader import SIDE_PX
-from openmedq.datasets.medmnist.retina_mnist import FILE, card
+from openmedq.datasets.medmnist.retina_mnist import card
 from openmedq.synthetic.medmnist import finish, paint_disc, write_miniature
 
 _SHARES = (0.45, 0.12, 0.19, 0.18, 0.06)  # similar to the published shares
@@ -14,7 +14,7 @@ _SHARES = (0.45, 0.12, 0.19, 0.18, 0.06)  # similar to the published shares
 
 def write(raw: Path, seed: int = 0) -> None:
     """Write the npz with 100, 16 and 40 eyes; the number of exudates increases with the grade."""
-    write_miniature(raw / FILE, card, seed, (100, 16, 40), _SHARES, _draw)
+    write_miniature(raw, card, seed, (100, 16, 40), _SHARES, _draw)
 
 
 def _draw(grade: int, random: np.random.Generator) -> NDArray[np.uint8]:

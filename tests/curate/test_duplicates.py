@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.curate.duplicates import decide
-from openmedq.curate.links import Pairs
+from openmedq.curate.links import EVALUATION, Pairs, Rows
 from openmedq.curate.overrides import Override
 from openmedq.curate.reasons import DuplicateReason, Tier
-from openmedq.curate.rows import EVALUATION, Rows
 from openmedq.errors import ParamsError
 
 

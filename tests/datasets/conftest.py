@@ -13,6 +13,8 @@ from openmedq.schema import Rejected, Sample
 from tests.datasets.faults import SETS as SETS
 from tests.datasets.records import RECORDS, TABLES, Changed, ChangedOf
 
+BENCHMARKS = sorted(key for key, dataset in SETS.items() if dataset.card.kind == "benchmark")
+
 FolderOf = Callable[[str], Path]  # from the id of a dataset
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openmedq.datasets import DATASETS, SOURCES, catalogue, registry
+from openmedq.datasets import DATASETS, catalogue, registry
 from openmedq.errors import StaleError
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def test_the_cards_are_read_back_and_every_entry_names_its_code(tmp_path: Path) 
 
 
 def test_a_changed_card_is_noticed(tmp_path: Path) -> None:
-    path, card = tmp_path / "catalogue.yaml", SOURCES["vqa_rad"].card
+    path, card = tmp_path / "catalogue.yaml", DATASETS["vqa_rad"].card
     path.write_text(catalogue.render({card.id: card}, {card.id: registry.dependency(card.id)}), encoding="utf-8")
     catalogue.check(path, card)
     for change in ({"licence": "MIT"}, {"roles": {}}, {"files": ()}, {"title": "x"}, {"published_rows": {"train": 1}}):

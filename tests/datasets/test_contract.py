@@ -14,11 +14,10 @@ import pytest
 
 from openmedq import synthetic
 from openmedq.config import Normalize
-from openmedq.datasets import BENCHMARKS
 from openmedq.datasets.card import Card
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Rejected, Role, Sample, Task
-from tests.datasets.conftest import SETS, FolderOf, samples
+from tests.datasets.conftest import BENCHMARKS, SETS, FolderOf, samples
 from tests.datasets.first_rows import read_golden, summarize
 
 PACKED = (".arrow", ".gz", ".npz", ".parquet", ".tgz", ".zip")
@@ -99,8 +98,8 @@ def test_the_card_is_whole(dataset_id: str) -> None:
 
 
 def test_no_benchmark_trains() -> None:
-    for benchmark in BENCHMARKS.values():
-        assert set(benchmark.card.roles.values()) == {Role.EVALUATION}
+    for benchmark in BENCHMARKS:
+        assert set(SETS[benchmark].card.roles.values()) == {Role.EVALUATION}
 
 
 @every_dataset

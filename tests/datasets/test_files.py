@@ -3,11 +3,11 @@ from pathlib import PurePosixPath
 
 from yarl import URL
 
-from openmedq.datasets import BENCHMARKS, SOURCES
+from openmedq.datasets import DATASETS
 from openmedq.datasets.card import Access
 from openmedq.fetch import hosts, needs
 
-CARDS = {dataset_id: set_.card for dataset_id, set_ in (SOURCES | BENCHMARKS).items()}
+CARDS = {dataset_id: set_.card for dataset_id, set_ in DATASETS.items()}
 EDITIONS = [card.choose(edition) for card in CARDS.values() for edition in (None, *card.editions)]
 FILES = [(card, file) for card in EDITIONS for file in card.files]
 PAGES = ("drive.google.com", "doi.org", "github.com", "figshare.com", "springernature.figshare.com")  # for people

@@ -6,9 +6,8 @@ from PIL import Image as PixelImage
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from openmedq.datasets import BENCHMARKS
 from openmedq.schema import Sample
-from tests.datasets.conftest import FolderOf, samples
+from tests.datasets.conftest import BENCHMARKS, SETS, FolderOf, samples
 
 SIDE_PX = 28
 
@@ -20,9 +19,9 @@ def pixels_of(sample: Sample) -> np.ndarray:
     return pixels.ravel() / 255
 
 
-@pytest.mark.parametrize("dataset_id", sorted(BENCHMARKS))
+@pytest.mark.parametrize("dataset_id", BENCHMARKS)
 def test_a_linear_probe_predicts_the_labels(dataset_id: str, miniature_of: FolderOf) -> None:
-    dataset = BENCHMARKS[dataset_id]
+    dataset = SETS[dataset_id]
     rows = samples(dataset.read(miniature_of(dataset_id)))
     pixels = np.array([pixels_of(sample) for sample in rows])
     is_test = np.array([sample.split in dataset.card.scored for sample in rows])

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image as PixelImage
 
-from openmedq.datasets.medmnist import blood_mnist, retina_mnist
+from openmedq.datasets.medmnist import blood_mnist, reader, retina_mnist
 from openmedq.datasets.medmnist import pneumonia_mnist as gray
-from openmedq.datasets.medmnist.reader import make_reader
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from openmedq.synthetic.medmnist import write_npz
 
-FILE = gray.FILE
+FILE = gray.card.files[0].path
 
 
 def arrays(side_px: int = 28, num_rows: int = 4, **changes: Any) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def read(raw: Path) -> list[Sample | Rejected]:
 def test_rgb_images_keep_their_channels_and_gray_ones_are_refused(tmp_path: Path, dataset: ModuleType) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3)).astype(np.uint8)
     images = {f"{split}_images": pixels for split in ("train", "val", "test")}
-    write(tmp_path, dataset.FILE, **images, test_labels=np.array([[4], [0], [3], [9]], np.uint8))
+    write(tmp_path, dataset.card.files[0].path, **images, test_labels=np.array([[4], [0], [3], [9]], np.uint8))
     rows = list(dataset.read(tmp_path, allow_unofficial=True))
     row, rejected = rows[8], rows[11]
     assert (row.id, row.images[0].image_id) == (f"{dataset.card.id}/test-0", "test-0")
@@ -52,7 +51,7 @@ def test_rgb_images_keep_their_channels_and_gray_ones_are_refused(tmp_path: Path
     assert (np.asarray(PixelImage.open(io.BytesIO(row.images[0].data or b""))) == pixels[0]).all()
     assert isinstance(rejected, Rejected) and rejected.reason is Reason.ANSWER_NOT_AN_OPTION
     with pytest.raises(SourceError, match=r"train_images is uint8 \(4, 28, 28\); expected uint8, 4 of \(28, 28, 3\)"):
-        next(dataset.read(write(tmp_path, dataset.FILE), allow_unofficial=True))
+        next(dataset.read(write(tmp_path, dataset.card.files[0].path), allow_unofficial=True))
 
 
 def test_another_file_than_the_published_is_refused_or_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -70,7 +69,7 @@ def test_another_file_than_the_published_is_refused_or_named(tmp_path: Path, cap
 def test_the_published_file_is_read_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path) / FILE
     md5s = {FILE: hashlib.md5(path.read_bytes()).hexdigest()}
-    assert len(list(make_reader(gray.card, md5s, num_channels=1)(tmp_path))) == 12
+    assert len(list(reader.read(gray.card, md5s, 1, tmp_path))) == 12
     assert not caplog.messages
 
 

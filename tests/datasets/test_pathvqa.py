@@ -6,8 +6,8 @@ import pytest
 
 from openmedq.datasets import pathvqa
 from openmedq.datasets.pathvqa import read
-from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.errors import SourceError
+from openmedq.synthetic.pathvqa import SCHEMA
 from tests.datasets import faults
 from tests.datasets.conftest import SETS, FolderOf, all_samples, samples
 
@@ -28,11 +28,15 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(dataset_id: str, copy_
             }
             for turn, image in rows
         ]
-        table = pa.Table.from_pylist(records, image_schema("question", "answer"))
-        pq.write_table(table, shards / f"{split}-00000-of-00001-eb8844602202be60.parquet")
+        pq.write_table(
+            pa.Table.from_pylist(records, SCHEMA), shards / f"{split}-00000-of-00001-eb8844602202be60.parquet"
+        )
     assert samples(SETS[dataset_id].read(raw)) == published
     for path in faults.find_files(raw, ".json"):
         path.unlink()
+    if dataset_id == "slake":  # the copy is English
+        with pytest.raises(SourceError, match=r"no `train\.json`"):
+            next(SETS[dataset_id].read(raw, languages=("zh",)))
     found = all_samples(SETS[dataset_id].read(raw))
     assert [row.id for row in found] == [f"{dataset_id}/{split}-{n}" for split in ("train", "test") for n in (1, 2)]
     assert found[0].turns[0] == published[0].turns[0]

@@ -1,14 +1,9 @@
 import shutil
 from collections import Counter
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.datasets.slake import read
-from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Sample
 from tests.datasets.conftest import FolderOf
 
@@ -21,15 +16,6 @@ def test_the_setting_decides_which_languages_are_read(miniature_of: FolderOf) ->
     assert [row.id for row in both] == [row.id for row in read(raw)]
     assert Counter(row.attributes["language"] for row in both if isinstance(row, Sample)) == {"en": 128, "zh": 128}
     assert Counter(type(row) for row in read(raw, languages=())) == {Rejected: 257}
-
-
-def test_the_copy_as_parquet_is_english(tmp_path: Path) -> None:
-    row = {"image": {"bytes": b"x", "path": "source.jpg"}, "question": "Where?", "answer": "Lung"}
-    pq.write_table(pa.Table.from_pylist([row], image_schema("question", "answer")), tmp_path / "train.parquet")
-    (sample,) = read(tmp_path)
-    assert isinstance(sample, Sample) and (sample.modality, sample.turns[0].answer) == ("radiology", "Lung")
-    with pytest.raises(SourceError, match=r"no `train\.json`"):
-        next(read(tmp_path, languages=("zh",)))
 
 
 def test_the_projects_archive_has_another_name_for_a_split(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:

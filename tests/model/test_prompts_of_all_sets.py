@@ -4,11 +4,10 @@ from pathlib import Path
 import pytest
 
 from openmedq import synthetic
-from openmedq.datasets import BENCHMARKS, SOURCES
+from openmedq.datasets import DATASETS
 from openmedq.model.prompt import request
 from openmedq.schema import Sample
 
-DATASETS = SOURCES | BENCHMARKS
 REVEALING = {
     "long_answer",
     "explanation",

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from openmedq import paths
+from openmedq import paths, synthetic
 from openmedq.curate import deduplicate, normalize
 from openmedq.datasets import registry
 from openmedq.fetch import download, manifest
 from openmedq.storage import cluster as openmedq_cluster
-from openmedq.synthetic import miniature
 from tests.connections import read_attempts
 from tests.curate.corpus import make_params
 from tests.dask_cluster import DaskCluster, run_cluster
@@ -34,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         datasets = [registry.load(name) for name in NAMES]
         toyset.write_catalogue(*(dataset.card for dataset in datasets))
         for dataset in datasets:
-            miniature.run(make_params(), dataset)
+            synthetic.run(make_params(), dataset)
         manifest.run(make_params())
         for dataset in datasets:
             download.run(make_params(), dataset)

@@ -1,13 +1,13 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openmedq import paths
-from openmedq.datasets import catalogue
 from openmedq.errors import LocalFolderError, ParamsError
 from openmedq.fetch import manifest
 from openmedq.fetch.mirror import require
@@ -44,7 +44,7 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["toy_set", "TOY-SET", "toyset", "Toy Set-2", "toy_set_2", "toySET2"])
-def test_a_folder_is_matched_by_id_or_title(name: str) -> None:
+def test_a_folder_is_matched_by_id_or_title(name: str, logged: Callable[[], str]) -> None:
     toyset.write_catalogue(toyset.CARD, toyset.CARD.model_copy(update={"id": "other", "title": "Other"}))
     _write(f"mirror/{name}/b.json", "bb")
     _write(f"mirror/{name}/a/é x.jpg", "a")
@@ -63,6 +63,8 @@ def test_a_folder_is_matched_by_id_or_title(name: str) -> None:
             ],
         },
     }
+
+    assert logged().startswith("mirror: no dataset matches 1 folder: unknown; rename a folder to its dataset's id; ")
 
 
 @pytest.mark.parametrize("path", ["questions.json", "unpacked/questions.csv"])
@@ -127,13 +129,10 @@ def test_a_wrong_mirror_is_one_line() -> None:
 
 
 def test_fetching_into_the_miniatures_is_an_error() -> None:
-    def locate(mirror: str) -> Path:
-        return require(make_params(download={"mirror": mirror, "fetch": True}), catalogue.read(paths.CATALOGUE))
-
     with pytest.raises(ParamsError, match=r"fetch is true, but download\.mirror is data/miniature, where every"):
-        locate(str(paths.MINIATURE))
+        require(make_params(download={"mirror": str(paths.MINIATURE), "fetch": True}), {})
     Path("supplied").mkdir()
-    assert locate("supplied") == Path("supplied")
+    assert require(make_params(download={"mirror": "supplied", "fetch": True}), {}) == Path("supplied")
 
 
 def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from openmedq import config, paths
+from openmedq import config, paths, synthetic
 from openmedq.config import SCRATCH, Params
 from openmedq.curate import deduplicate, mix, normalize
 from openmedq.datasets import catalogue, registry
@@ -16,7 +16,6 @@ from openmedq.evaluation import transfer
 from openmedq.evaluation.encoder_table import FINE_TUNED, PREDICTION_SCHEMA
 from openmedq.fetch import download, manifest
 from openmedq.model import model as models
-from openmedq.synthetic import miniature
 from tests.model import tiny
 from tests.recorded import Recorded
 
@@ -42,7 +41,7 @@ def make_project(root: Path) -> None:
             shutil.copy(ROOT / path, path)
         params = make_params()
         for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
-            miniature.run(params, registry.load(name))
+            synthetic.run(params, registry.load(name))
         manifest.run(params)
         for name in catalogue.read(paths.CATALOGUE):
             download.run(params, registry.load(name))

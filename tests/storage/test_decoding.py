@@ -1,8 +1,6 @@
-"""Images are decoded once each, with the same result in any executor, and workers do not outlive their owner."""
+"""Images are decoded once each, with the same result in any executor."""
 
 import os
-import subprocess
-import sys
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from openmedq.schema import BrokenImage, Image, Reason
 from openmedq.storage import decoding
 from openmedq.storage.decoding import Decoder, Inline, encode_image, open_executor
 from tests.memory import takes_less_than
-from tests.processes import is_alive, wait
 from tests.storage.drawing import save
 
 SETTINGS = Normalize()
@@ -84,28 +81,3 @@ def test_a_pool_gives_what_this_process_gives_and_a_killed_worker_is_one_line() 
         assert isinstance(futures.pop().exception(), BrokenImage)
         assert [future.result() for future in futures] == [encode_image(image, SETTINGS) for image in shown[:-1]]
         executor.submit(os._exit, 1).result()
-
-
-OWNER = """
-import time
-from openmedq.config import Execution
-from openmedq.storage.decoding import open_executor
-
-if __name__ == "__main__":
-    with open_executor(Execution(workers=2)) as (executor, _):
-        print(*[executor.submit(__import__("os").getpid).result() for _ in range(1)], *executor._processes, flush=True)
-        time.sleep(60)
-"""
-
-
-def test_workers_die_with_their_owner(tmp_path: Path) -> None:
-    (tmp_path / "owner.py").write_text(OWNER)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    owner = subprocess.Popen([sys.executable, tmp_path / "owner.py"], env=environment, stdout=subprocess.PIPE)
-    assert owner.stdout is not None
-    workers = {int(word) for word in owner.stdout.readline().split()}
-    assert workers
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
-    wait(lambda: not any(map(is_alive, workers)), "the workers end with their owner")

@@ -55,7 +55,18 @@ time.sleep(60)
 '''
 
 
-@pytest.mark.parametrize("program", [PARENT, DVC], ids=["a thread between", "a shell between"])
+OWNER = """
+import os, time
+from openmedq.config import Execution
+from openmedq.storage.decoding import open_executor
+
+with open_executor(Execution(workers=2)) as (executor, _):
+    print(executor.submit(os.getpid).result(), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("program", [PARENT, DVC, OWNER], ids=["a thread between", "a shell between", "a pool"])
 def test_a_child_dies_with_its_parent_alone(program: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("DVC_STAGE", None)

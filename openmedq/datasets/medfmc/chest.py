@@ -9,7 +9,6 @@ and order of the classes are those of the published tables and of openmedlab/Med
 """
 
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups
 
 CLASSES = (
     "pleural_effusion",
@@ -33,26 +32,16 @@ CLASSES = (
     "consolidation",
 )
 
-LAYOUT = reader.Layout(
+LAYOUT, card, read = reader.define(
     task="chest",
-    table="chestdr_published_19d.csv",
-    columns=CLASSES,
-    to_groups=lambda _: Groups(),
-    lists={
-        "trainval": (75_762, "3fad4830de706063369d6b4be77d619c2d54d5ff9e42ae9b52844b0413b4bea5"),
-        "test_WithLabel": (67_187, "883f0bde7848362ad85a8547c2bb3f36e71cb9ff5b96cb5894922ade4c52d338"),
-        "test_WithoutLabel": (130_525, "8c64e74df7573bfe723541ee86c8d73d5a7e0d7eb82b6a865fb09de210767927"),
-    },
-)
-
-card = reader.make_card(
-    id="medfmc_chest",
     title="ChestDR",
+    table="chestdr_published_19d.csv",
     modality="radiology",
-    layout=LAYOUT,
-    num_rows=(979, 1161, 2708),
+    lists={
+        "trainval": (75_762, "3fad4830de706063369d6b4be77d619c2d54d5ff9e42ae9b52844b0413b4bea5", 979),
+        "test_WithLabel": (67_187, "883f0bde7848362ad85a8547c2bb3f36e71cb9ff5b96cb5894922ade4c52d338", 1_161),
+        "test_WithoutLabel": (130_525, "8c64e74df7573bfe723541ee86c8d73d5a7e0d7eb82b6a865fb09de210767927", 2_708),
+    },
     classes=CLASSES,
     class_names={"fracture_old": "old fracture", "TB": "tuberculosis"},
 )
-
-read = reader.make_reader(card, LAYOUT)

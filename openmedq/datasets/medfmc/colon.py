@@ -23,26 +23,18 @@ def _to_groups(name: str) -> Groups:
     return Groups(patient=match["case"], study=match["scan"]) if match else Groups()
 
 
-LAYOUT = reader.Layout(
+LAYOUT, card, read = reader.define(
     task="colon",
-    table="colonpath_published_2.csv",
-    columns=("tumor",),
-    to_groups=_to_groups,
-    lists={
-        "trainval": (165_392, "f0313d48ef1e3d479abe186be3f05a9d9b5c3105bb364f379bb4a80a63bed4b1"),
-        "test_WithLabel": (233_418, "4c7e7372867b91a41ce5c31d11170bb0c4a423986cc153f7edb72d1a2609b48c"),
-        "test_WithoutLabel": (298_913, "a53da93527b5f53a1da117ed23d8d3c17a782effc12079830ddb961838c69137"),
-    },
-)
-
-card = reader.make_card(
-    id="medfmc_colon",
     title="ColonPath",
+    table="colonpath_published_2.csv",
     modality="pathology",
-    layout=LAYOUT,
-    num_rows=(2358, 3296, 4355),
+    lists={
+        "trainval": (165_392, "f0313d48ef1e3d479abe186be3f05a9d9b5c3105bb364f379bb4a80a63bed4b1", 2_358),
+        "test_WithLabel": (233_418, "4c7e7372867b91a41ce5c31d11170bb0c4a423986cc153f7edb72d1a2609b48c", 3_296),
+        "test_WithoutLabel": (298_913, "a53da93527b5f53a1da117ed23d8d3c17a782effc12079830ddb961838c69137", 4_355),
+    },
     classes=("negative", "positive"),
     class_names={"negative": "tissue without tumor", "positive": "tumor tissue"},
+    columns=("tumor",),
+    to_groups=_to_groups,
 )
-
-read = reader.make_reader(card, LAYOUT)

@@ -22,25 +22,16 @@ def _to_groups(name: str) -> Groups:
     return Groups(patient=match[1], study=match[1]) if match else Groups()
 
 
-LAYOUT = reader.Layout(
+LAYOUT, card, read = reader.define(
     task="endo",
-    table="Endo_published_4d.csv",
-    columns=CLASSES,
-    to_groups=_to_groups,
-    lists={
-        "trainval": (37_160, "1d35dbd545d3a8e9c1341142f2bdfac9272d64bb5d7e6a5b8b1a90fbcea88cf0"),
-        "test_WithLabel": (35_240, "2912a7a36f83ff58bf868e82c4cd69f91d5ac191d1a0136b041879c4fa638efc"),
-        "test_WithoutLabel": (65_760, "2e7b9aee65772b150460afa48ec8e9c9fac7d4e31207f990df3287b6da935b74"),
-    },
-)
-
-card = reader.make_card(
-    id="medfmc_endo",
     title="Endo",
+    table="Endo_published_4d.csv",
     modality="mixed",  # endoscopy
-    layout=LAYOUT,
-    num_rows=(929, 881, 2055),
+    lists={
+        "trainval": (37_160, "1d35dbd545d3a8e9c1341142f2bdfac9272d64bb5d7e6a5b8b1a90fbcea88cf0", 929),
+        "test_WithLabel": (35_240, "2912a7a36f83ff58bf868e82c4cd69f91d5ac191d1a0136b041879c4fa638efc", 881),
+        "test_WithoutLabel": (65_760, "2e7b9aee65772b150460afa48ec8e9c9fac7d4e31207f990df3287b6da935b74", 2_055),
+    },
     classes=CLASSES,
+    to_groups=_to_groups,
 )
-
-read = reader.make_reader(card, LAYOUT)

@@ -54,25 +54,31 @@ class Layout:
     table: str  # name on figshare, in a folder with the title of the card
     columns: tuple[str, ...]  # label columns: one per class, or a single one with the class number
     to_groups: Callable[[str], Groups]  # by image name
-    lists: Mapping[str, tuple[int, str]]  # by split: size in bytes and sha256 in openmedlab/MedFM
 
 
-def make_card(
+def define(
     *,
-    id: str,
+    task: str,
     title: str,
+    table: str,
     modality: str,
-    layout: Layout,
-    num_rows: tuple[int, int, int],
+    lists: Mapping[str, tuple[int, str, int]],
     classes: tuple[str, ...],
     class_names: Mapping[str, str] | None = None,
-) -> Card:
-    """Return the card of one task; `num_rows` are those of SPLITS."""
-    lists = {f"data_backup/MedFMC/{layout.task}/{split}.txt": layout.lists[split] for split in SPLITS}
-    challenge = (f"MedFMC_{part}/{layout.task}/{layout.task}_{part}.csv" for part in ("train", "val"))
-    beside_images = (f"{folder}{layout.task}/trainval.txt" for folder in ("data/MedFMC/", "MedFMC/", ""))
-    return Card(
-        id=id,
+    columns: tuple[str, ...] | None = None,
+    to_groups: Callable[[str], Groups] = lambda _: Groups(),
+) -> tuple[Layout, Card, Callable[[Path], Iterator[Sample | Rejected]]]:
+    """Return the layout, the card and the `read` of one task.
+
+    `lists` are those of openmedlab/MedFM by split: size in bytes, sha256 and number of rows. The label columns are the
+    classes by default.
+    """
+    layout = Layout(task, table, columns or classes, to_groups)
+    pins = {f"data_backup/MedFMC/{task}/{split}.txt": lists[split][:2] for split in SPLITS}
+    challenge = (f"MedFMC_{part}/{task}/{task}_{part}.csv" for part in ("train", "val"))
+    beside_images = (f"{folder}{task}/trainval.txt" for folder in ("data/MedFMC/", "MedFMC/", ""))
+    card = Card(
+        id=f"medfmc_{task}",
         kind="benchmark",
         title=title,
         aliases=("openmedlab/MedFM", "MedFMC2023", "6476047"),
@@ -84,27 +90,23 @@ def make_card(
         task=Task.CLASSIFICATION,
         modality=modality,
         files=(
-            *pinned(_LISTS_URL, lists),
+            *pinned(_LISTS_URL, pins),
             # The names of figshare's files are unknown: the only zip of the article whose title starts with `title`.
             File(path=f"{title}.zip", url=f"{_ARTICLES_URL}#{title}/*.zip"),
         ),
-        other_paths=(f"{title}/{layout.table}", *challenge, *beside_images),
+        other_paths=(f"{title}/{table}", *challenge, *beside_images),
         roles=dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION),
-        published_rows={**dict(zip(SPLITS, num_rows, strict=True)), UNLISTED: 0},
+        published_rows={split: lists[split][2] for split in SPLITS} | {UNLISTED: 0},
         classes=classes,
         class_names=class_names or {},
         is_multi_label=len(layout.columns) > 1,
         fitted=("trainval",),
         scored=("test_WithLabel",),
     )
+    return layout, card, partial(_read, card, layout)
 
 
-def make_reader(card: Card, layout: Layout) -> Callable[[Path], Iterator[Sample | Rejected]]:
-    """Return the `read` of a task's module."""
-    return lambda raw: _read(raw, card, layout)
-
-
-def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
+def _read(card: Card, layout: Layout, raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the images of one task; SourceError if there is neither a list nor a table of it."""
     lists = _find_lists(raw, card, layout)
     table = find_places(raw, layout.table, is_optional=bool(lists)).get(layout.table)

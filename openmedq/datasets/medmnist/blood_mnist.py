@@ -5,33 +5,13 @@ those of medmnist 3.0.2. The classes have unequal sizes. One class name contains
 parenthesis.
 """
 
-from openmedq.datasets.card import File
-from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
+from openmedq.datasets.medmnist.reader import define
 
-FILE = "bloodmnist.npz"
-
-_OFFICIAL_MD5S = name_files(
-    "bloodmnist",
-    {
-        28: "7053d0359d879ad8a5505303e11de1dc",
-        64: "2b94928a2ae4916078ca51e05b6b800b",
-        128: "adace1e0ed228fccda1f39692059dd4c",
-        224: "b718ff6835fcbdb22ba9eacccd7b2601",
-    },
-)
-
-card = make_card(
+card, read = define(
     id="blood_mnist",
     title="BloodMNIST",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Acevedo et al., Data in Brief 2020",
     modality="microscopy",
-    file=File(
-        path=FILE,
-        url=f"{URL}/{FILE}?download=1",
-        md5=_OFFICIAL_MD5S[FILE],
-        size_bytes=35_461_855,
-        sha256="062023e186f537e26b3c21ea3b2614ddfc475e8a14825dfd20663bbb7e37bddc",
-    ),
     num_rows=(11_959, 1_712, 3_421),
     classes=(
         "basophil",
@@ -46,6 +26,13 @@ card = make_card(
     class_names={
         "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)": "immature granulocyte",
     },
+    num_channels=3,
+    md5s=(
+        "7053d0359d879ad8a5505303e11de1dc",
+        "2b94928a2ae4916078ca51e05b6b800b",
+        "adace1e0ed228fccda1f39692059dd4c",
+        "b718ff6835fcbdb22ba9eacccd7b2601",
+    ),
+    size_bytes=35_461_855,
+    sha256="062023e186f537e26b3c21ea3b2614ddfc475e8a14825dfd20663bbb7e37bddc",
 )
-
-read = make_reader(card, _OFFICIAL_MD5S, num_channels=3)

@@ -29,7 +29,7 @@ from PIL import Image as PixelImage
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, represent
 from openmedq.datasets.readers import find_files_below, not_found, use_first
-from openmedq.errors import SourceError
+from openmedq.errors import SourceError, shorten
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
 from openmedq.storage.origin import compute_md5
@@ -38,7 +38,7 @@ SPLITS = ("train", "val", "test")
 SIDE_PX = 28  # of MedMNIST; MedMNIST+ has the larger sizes
 SIDES_PX = (SIDE_PX, 64, 128, 224)
 _ALIASES = ("MedMNIST-v2", "MedMNIST/MedMNIST", "albertvillanova/medmnist-v2", "10519652")
-URL = "https://zenodo.org/records/10519652/files"
+_URL = "https://zenodo.org/records/10519652/files"
 
 GENERATED = "generated"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -50,19 +50,27 @@ Rows = Iterator[Sample | Rejected]
 Array = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type of an array
 
 
-def make_card(
+def define(
     *,
     id: str,
     title: str,
     citation: str,
     modality: str,
-    file: File,
     num_rows: tuple[int, int, int],
     classes: tuple[str, ...],
     class_names: Mapping[str, str] | None = None,
-) -> Card:
-    """Return the card of one dataset; `num_rows` are the rows of each of SPLITS, the benchmark's own splits."""
-    return Card(
+    num_channels: int,
+    md5s: tuple[str, str, str, str],
+    **pin: Any,
+) -> tuple[Card, Callable[..., Rows]]:
+    """Return the card and the `read` of one dataset.
+
+    `num_rows` are the rows of each of SPLITS, the benchmark's own splits; `num_channels` is 1 for gray, 3 for RGB;
+    `md5s` are those of the files of SIDES_PX; `pin` is what else is known of the first one, which is downloaded.
+    """
+    stem = title.lower()
+    names = [f"{stem}.npz" if side == SIDE_PX else f"{stem}_{side}.npz" for side in SIDES_PX]
+    card = Card(
         id=id,
         kind="benchmark",
         title=title,
@@ -74,7 +82,7 @@ def make_card(
         access=Access.OPEN,
         task=Task.CLASSIFICATION,
         modality=modality,
-        files=(file,),
+        files=(File(path=names[0], url=f"{_URL}/{names[0]}?download=1", md5=md5s[0], **pin),),
         roles=dict.fromkeys(SPLITS, Role.EVALUATION),
         published_rows=dict(zip(SPLITS, num_rows, strict=True)),
         classes=classes,
@@ -83,45 +91,32 @@ def make_card(
         validated=("val",),
         scored=("test",),
     )
+    return card, partial(read, card, dict(zip(names, md5s, strict=True)), num_channels)
 
 
-def make_reader(card: Card, official_md5s: Mapping[str, str], num_channels: int) -> Callable[..., Rows]:
-    """Return the `read` of a dataset's module.
+def read(
+    card: Card, official_md5s: Mapping[str, str], num_channels: int, raw: Path, allow_unofficial: bool = False
+) -> Rows:
+    """Stream the images as PNG, each with its class; of the files in `official_md5s`, the first that exists is read.
 
-    Args:
-        card: Card of the dataset.
-        official_md5s: Md5 by file name. The first file that exists is read; further ones are logged.
-        num_channels: 1 for gray, 3 for RGB.
+    `allow_unofficial` reads a file whose md5 is not a published one, and logs its name. SourceError if there is no
+    file, or if it is damaged, has other arrays, or is not the published one.
     """
-
-    def read(raw: Path, allow_unofficial: bool = False) -> Rows:
-        """Stream the images as PNG, each with its class.
-
-        `allow_unofficial` reads a file whose md5 is not a published one, and logs its name. SourceError if there is no
-        file, or if it is damaged, has other arrays, or is not the published one.
-        """
-        paths = find_files_below(raw, *official_md5s)
-        if not paths:
-            raise not_found(card, raw, f"`{next(iter(official_md5s))}`")
-        path = use_first(paths)
-        with open_members(path) as members:  # refuses a damaged or unsafe archive
-            is_generated = f"{GENERATED}.npy" in members.names
-        _check_md5(path, card, official_md5s, is_generated=is_generated, is_allowed=allow_unofficial)
-        yield from represent(
-            card,
-            _stream(path, path.relative_to(raw).as_posix(), num_channels),
-            raw=raw,
-            path=path,
-            identify=lambda _, record: (record["name"], record["split"]),
-            build=partial(_build, card),
-        )
-
-    return read
-
-
-def name_files(stem: str, md5s: Mapping[int, str]) -> dict[str, str]:
-    """Convert md5 by side in px to md5 by file name: `<stem>.npz` for 28 px, `<stem>_64.npz` and so on."""
-    return {f"{stem}.npz" if side == SIDE_PX else f"{stem}_{side}.npz": md5s[side] for side in SIDES_PX}
+    paths = find_files_below(raw, *official_md5s)
+    if not paths:
+        raise not_found(card, raw, f"`{next(iter(official_md5s))}`")
+    path = use_first(paths)
+    with open_members(path) as members:  # refuses a damaged or unsafe archive
+        is_generated = f"{GENERATED}.npy" in members.names
+    _check_md5(path, card, official_md5s, is_generated=is_generated, is_allowed=allow_unofficial)
+    yield from represent(
+        card,
+        _stream(path, path.relative_to(raw).as_posix(), num_channels),
+        raw=raw,
+        path=path,
+        identify=lambda _, record: (record["name"], record["split"]),
+        build=partial(_build, card),
+    )
 
 
 def _check_md5(
@@ -206,8 +201,9 @@ def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tup
     except (ValueError, OverflowError, OSError, *_DAMAGE) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek before the start of the file
             raise
-        text = " ".join(str(error).split())[:100]
-        raise SourceError(f"{path}: `{member}` is not a plain array ({text}); get the file again") from None
+        raise SourceError(
+            f"{path}: `{member}` is not a plain array ({shorten(error, 100)}); get the file again"
+        ) from None
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -6,27 +6,13 @@ medmnist 3.0.2. The classes are the grades 0 to 4; their names are those of the 
 of the images have grade 0, very few have grade 4.
 """
 
-from openmedq.datasets.card import File
-from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
+from openmedq.datasets.medmnist.reader import define
 
-FILE = "retinamnist.npz"
-
-_OFFICIAL_MD5S = name_files(
-    "retinamnist",
-    {
-        28: "bd4c0672f1bba3e3a89f0e4e876791e4",
-        64: "afda852cc34dcda56f86ad2b2457dbcc",
-        128: "e48e916a24454daf90583d4e6efb1a18",
-        224: "eae7e3b6f3fcbda4ae613ebdcbe35348",
-    },
-)
-
-card = make_card(
+card, read = define(
     id="retina_mnist",
     title="RetinaMNIST",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Liu et al., DeepDRiD, Patterns 2022",
     modality="mixed",  # photographs have no modality of their own
-    file=File(path=FILE, url=f"{URL}/{FILE}?download=1", md5=_OFFICIAL_MD5S[FILE], about_bytes=3_290_000),
     num_rows=(1_080, 120, 400),
     classes=("0", "1", "2", "3", "4"),
     class_names={
@@ -36,6 +22,12 @@ card = make_card(
         "3": "severe nonproliferative diabetic retinopathy",
         "4": "proliferative diabetic retinopathy",
     },
+    num_channels=3,
+    md5s=(
+        "bd4c0672f1bba3e3a89f0e4e876791e4",
+        "afda852cc34dcda56f86ad2b2457dbcc",
+        "e48e916a24454daf90583d4e6efb1a18",
+        "eae7e3b6f3fcbda4ae613ebdcbe35348",
+    ),
+    about_bytes=3_290_000,
 )
-
-read = make_reader(card, _OFFICIAL_MD5S, num_channels=3)

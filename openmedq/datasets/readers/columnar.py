@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openmedq.errors import SourceError
+from openmedq.errors import SourceError, shorten
 from openmedq.storage import unexpected
 
 NUM_ROWS = 64  # rows in memory; 64 MB for images of 1 MB
@@ -83,4 +83,4 @@ def _check_columns(path: Path, schema: pa.Schema, needed: Sequence[str]) -> None
 def _damaged(path: Path, kind: str, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:  # absent or unreadable
         return error
-    return SourceError(f"{path}: not a whole {kind} file ({' '.join(str(error).split())[:150]}); copy it again")
+    return SourceError(f"{path}: not a whole {kind} file ({shorten(error, 150)}); copy it again")

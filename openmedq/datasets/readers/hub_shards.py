@@ -1,14 +1,11 @@
 """Datasets on the Hugging Face hub: Parquet files by split, also with questions on images that are in the rows."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-import pyarrow as pa
 
 from openmedq.datasets.card import Card
 from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
@@ -131,16 +128,3 @@ def _build(record: Record, _: str) -> Content:
         "images": (image,),
         "attributes": keep(answer_type=answer_type, image_path=path),
     }
-
-
-def image_schema(*texts: str) -> pa.Schema:
-    """Return the schema of an `image` column and text columns, with the metadata that the hub's viewer needs."""
-    features: dict[str, object] = {"image": {"_type": "Image"}}
-    features |= {name: {"dtype": "string", "_type": "Value"} for name in texts}
-    return pa.schema(
-        [
-            pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            *(pa.field(name, pa.string()) for name in texts),
-        ],
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
-    )

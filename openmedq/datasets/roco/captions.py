@@ -1,5 +1,6 @@
 """Figures of articles with their captions: a list of ids and captions, images by name, and further files beside it."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -8,12 +9,15 @@ from typing import Any, NamedTuple
 
 from openmedq.datasets.card import Card
 from openmedq.datasets.fields import Content, Record, Unusable, find_image, represent, take_text
-from openmedq.datasets.readers.tables import stream_lines
+from openmedq.datasets.readers.tables import Row, stream_lines, stream_table
+from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Sample, Turn
 from openmedq.storage.lookup import ImageLookup
 
 _ID = re.compile(r"[\w.-]+", re.ASCII)
 _LIKE_ID = re.compile(r"\s*\S*_\d+\s*")  # the id of a record whose prefix is damaged
+
+_log = logging.getLogger(__name__)
 
 
 class Described(NamedTuple):
@@ -85,3 +89,38 @@ def read_captions(
         }
 
     return represent(card, records, raw=raw, path=path, identify=identify, build=build, unit="line", seen=seen)
+
+
+# Files beside the list; of rows with one id, the first counts ---------------------------------------------------------
+
+
+def lines_beside(path: Path) -> dict[str, str]:
+    """Read lines of key, tab and text by key; empty if there is no such file.
+
+    Lines without a tab are skipped. SourceError if the first line has none or the file is empty.
+    """
+    found: dict[str, str] = {}
+    for _, line in stream_lines(path) if path.is_file() else ():
+        key, tab, rest = line.partition("\t")
+        if tab:
+            found.setdefault(key.strip(), rest)
+        elif not found:
+            break
+    if not found and path.is_file():
+        raise SourceError(f"{path}: not the published layout: no line of an id, a tab and a text; get the file again")
+    return found
+
+
+def table_beside(path: Path, key: str, *needed: str) -> dict[str, Row]:
+    """Read the rows of a CSV by the column `key`; empty if there is no such file.
+
+    Rows whose length differs from the header are skipped. SourceError if a column is missing.
+    """
+    found: dict[str, Row] = {}
+    for _, row in stream_table(path, (key, *needed)) if path.is_file() else ():
+        if isinstance(row, Unusable):
+            if row.reason is Reason.FILE_TRUNCATED:
+                _log.warning("%s: %s", path, row.detail)
+        else:
+            found.setdefault(row[key].strip(), row)
+    return found

@@ -34,10 +34,9 @@ from openmedq.datasets.card import Access, Card, Edition, LinkedImage, pinned
 from openmedq.datasets.fields import join_texts, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
 from openmedq.datasets.readers import not_found, use_first, warn_absent
-from openmedq.datasets.readers.beside import lines_beside, table_beside
 from openmedq.datasets.readers.tables import Row, stream_lines
 from openmedq.datasets.roco import rocov2
-from openmedq.datasets.roco.captions import Described, read_captions, stream_captions
+from openmedq.datasets.roco.captions import Described, lines_beside, read_captions, stream_captions, table_beside
 from openmedq.schema import Rejected, Role, Sample, Task
 from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages
 from openmedq.storage.folders import walk

@@ -15,9 +15,8 @@ from pathlib import Path
 from openmedq.datasets.card import Card, File
 from openmedq.datasets.fields import Unusable, join_texts, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers.beside import table_beside
 from openmedq.datasets.readers.tables import Row, stream_table
-from openmedq.datasets.roco.captions import Described, read_captions
+from openmedq.datasets.roco.captions import Described, read_captions, table_beside
 from openmedq.schema import Rejected, Sample
 from openmedq.storage.lookup import open_images
 
