@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openmedq.datasets import DATASETS
+from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import NO_CC, UNKNOWN, find, refuse, refuse_card, spell
 from tests.stages.toyset import CARD
@@ -95,7 +95,7 @@ def test_a_card_decides_unless_its_rows_do() -> None:
 
 
 def test_the_sets() -> None:
-    cards = {name: module.card for name, module in DATASETS.items()}
+    cards = {name: module.card for name, module in (SOURCES | BENCHMARKS).items()}
     assert {name for name, card in cards.items() if card.has_row_licences} == {"pmc_oa", "pmc_vqa", "roco", "ubench"}
     unknown = {name for name, card in cards.items() if refuse_card(card, "research")}
     assert unknown == {"breast_ultrasound", "medqa", "omnimedvqa", "pathvqa"}
