@@ -25,7 +25,6 @@ METRICS = [
         "yes_no_accuracy",
         "Yes/no by first word",
         overlap.leading_word,
-        overlap.share_of_sums,
         answer_type=CLOSED,
         is_variant=True,
     ),

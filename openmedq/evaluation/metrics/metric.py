@@ -26,7 +26,7 @@ class Metric:
 
     name: str  # key in metrics.json, MLflow and DVC
     title: str  # in tables
-    of_row: Callable[..., ArrayLike]  # K numbers of a row
+    of_row: Callable[..., ArrayLike]  # K numbers of a row; NaN: it does not count
     of_sums: Callable[[Numbers, Count], Numbers] = mean_percent  # (..., K) sums, number of rows -> (...)
     is_headline: bool = False  # at the top of the report, with its interval in the summary, a metric of MLflow's run
     has_baseline: bool = False  # scored for the majority baseline too

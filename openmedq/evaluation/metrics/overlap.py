@@ -1,14 +1,13 @@
 """Scores of other published tables: ROUGE-L, and LLaVA-Med's open recall and closed accuracy."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
-
 from openmedq.evaluation.metrics.answers import normalize_answer
-from openmedq.evaluation.metrics.metric import CACHED_TEXTS, Count, Numbers
+from openmedq.evaluation.metrics.metric import CACHED_TEXTS
 from openmedq.evaluation.metrics.tokens import split_alphanumeric
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -48,16 +47,10 @@ def closed_accuracy(answer: str, references: Sequence[str]) -> float:
     return float(bool(wanted) and wanted in normalize_vqa(answer))
 
 
-def leading_word(answer: str, references: Sequence[str]) -> tuple[float, float]:
-    """Whether the first word of the answer is the reference, and whether the reference is yes or no: 0 or 1."""
+def leading_word(answer: str, references: Sequence[str]) -> float:
+    """1.0 if the first word of the answer is the reference, else 0.0; NaN if the reference is neither yes nor no."""
     wanted = normalize_answer(references[0])
-    is_asked = wanted in ("yes", "no")
-    return float(is_asked and normalize_answer(answer).split()[:1] == [wanted]), float(is_asked)
-
-
-def share_of_sums(sums: Numbers, num_rows: Count) -> Numbers:
-    """The first of two sums in percent of the second; NaN if that is 0."""
-    return np.asarray(100 * sums[..., 0] / sums[..., 1])
+    return float(normalize_answer(answer).split()[:1] == [wanted]) if wanted in ("yes", "no") else math.nan
 
 
 @lru_cache(maxsize=CACHED_TEXTS)

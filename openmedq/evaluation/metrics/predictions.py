@@ -233,7 +233,7 @@ def score_predictions(
 
 
 def measure(rows: pa.Table, metrics: Sequence[Metric]) -> tuple[Numbers, list[slice]]:
-    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric."""
+    """The sums of each row, (rows, K), and each metric's columns; null answers and NaN do not count."""
     references = (rows[name].to_pylist() for name in ("reference", "alternatives"))
     accepted = [(reference, *others) for reference, others in zip(*references, strict=True)]
     parts: dict[str, tuple[Numbers, NDArray[Any]]] = {}
@@ -244,8 +244,9 @@ def measure(rows: pa.Table, metrics: Sequence[Metric]) -> tuple[Numbers, list[sl
         own = [metric for metric in metrics if metric.scores == name]
         for metric, measured in zip(own, measure_rows(own, pairs), strict=True):
             kind = metric.answer_type
-            counts = is_given if kind is None else is_given & equal(rows["answer_type"], kind)
-            parts[metric.name] = measured * counts[:, None], counts[:, None]
+            counts = (is_given & ~np.isnan(measured).any(axis=1))[:, None]
+            counts &= True if kind is None else equal(rows["answer_type"], kind)[:, None]
+            parts[metric.name] = np.where(counts, measured, 0), counts
     ordered = [parts[metric.name] for metric in metrics]
     columns = [np.zeros((len(rows), 0)), *(part for pair in ordered for part in pair)]
     return np.hstack(columns), place([measured for measured, _ in ordered])

@@ -23,6 +23,7 @@ def score(name: str, answers: Sequence[str], references: Sequence[str]) -> float
 def score_rows(metric: Metric, rows: Sequence[tuple[Any, ...]]) -> float:
     """The score of rows, each the arguments of the metric's `of_row`; of classes, their mean."""
     numbers = metric.measure(rows)
+    numbers = numbers[np.isfinite(numbers).all(axis=1)]
     found = metric.of_sums(numbers.sum(axis=0), len(numbers))
     return float(mean_of_known(found) if np.ndim(found) else found)
 

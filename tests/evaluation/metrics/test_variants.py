@@ -10,6 +10,7 @@ from functools import cache
 from statistics import mean
 
 import punkt
+import pyarrow as pa
 import pytest
 import sacrebleu
 from nltk.stem.snowball import SnowballStemmer
@@ -18,7 +19,8 @@ from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu, modified_p
 
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.bleu import count_unigrams
-from openmedq.evaluation.metrics.overlap import leading_word, open_recall, rouge_l
+from openmedq.evaluation.metrics.overlap import open_recall, rouge_l
+from openmedq.evaluation.metrics.predictions import measure
 from openmedq.evaluation.metrics.tokens import ENGLISH_179, tokenize
 
 from .scoring import find, score, score_rows
@@ -238,8 +240,14 @@ def test_closed_accuracy_looks_for_the_reference_in_the_answer() -> None:
 def test_the_first_word_decides_between_yes_and_no() -> None:
     metric = find("yes_no_accuracy")
     rows = [("Yes, there is no mass", ["Yes."]), ("There is none", ["no"]), ("left", ["left"])]
-    assert [leading_word(*row) for row in rows] == [(1, 1), (0, 1), (0, 0)]
     assert score_rows(metric, rows) == 50
+    texts = {"answer": [row[0] for row in rows], "reference": [row[1][0] for row in rows]}
+    table = pa.table(texts | {"alternatives": [[]] * 3, "answer_type": ["closed"] * 3})
+    assert measure(table, [metric])[0].tolist() == [
+        [1, 1],
+        [0, 1],
+        [0, 0],
+    ]  # right, and counted
 
 
 def test_rouge_takes_the_best_of_the_accepted_answers() -> None:
