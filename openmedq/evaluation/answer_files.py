@@ -1,8 +1,8 @@
 """Files of answers, which any system may have written, and which record of a dataset each answer belongs to.
 
 JSON lines, CSV, TSV or Parquet with `answer` and `id`, or with `answer`, `question` and `image`. The names of
-other tools are read too: `question_id` for the id; `prediction`, `response` or `text` for the answer. Files with
-`prediction` or `response` have the reference in `answer`, so these columns go first.
+other tools are read too: `question_id` for the id; `prediction`, `pred`, `response` or `text`, for example, for the
+answer. Beside a prediction, `answer` is the reference.
 """
 
 import re
@@ -20,7 +20,9 @@ from openmedq.errors import SourceError
 from openmedq.schema import Sample
 
 ANSWER, ID, QUESTION, IMAGE = "answer", "id", "question", "image"
-IDS, ANSWERS = (ID, "question_id"), ("prediction", "response", ANSWER, "text")  # in the order of preference
+IDS = (ID, "question_id")  # in the order of preference, and so are these
+ANSWERS = ("prediction", "pred", "predicted_answer", "pred_answer", "model_answer", "response", ANSWER, "text")
+_COLUMNS = {*IDS, *ANSWERS, QUESTION, IMAGE}  # those that are kept in memory
 
 Names = tuple[str, ...]
 
@@ -43,9 +45,10 @@ def read_answers(path: Path) -> list[dict[str, str]]:
     A missing or null answer is "". SourceError if the file can't be read or has other columns.
     """
     rows: list[dict[str, str]] = []
-    for place, row in _stream(path):
-        if not rows:  # one column for all rows: in a row that lacks it, another one may be the reference
-            answer = next((name for name in ANSWERS if name in row), ANSWER)
+    read = [(place, {name: row[name] for name in _COLUMNS & row.keys()}) for place, row in _stream(path)]
+    # One column for all rows: in a row that lacks it, another one may be the reference.
+    answer = next((name for name in ANSWERS if any(name in row for _, row in read)), ANSWER)
+    for place, row in read:
         own_id = next((name for name in IDS if row.get(name) not in (None, "")), None)
         columns = {ID: own_id} if own_id else {QUESTION: QUESTION, IMAGE: IMAGE}
         columns[ANSWER] = answer
