@@ -13,8 +13,8 @@ random enough to learn from and local enough to read:
 3. Each lane is divided into windows of about `WINDOW_GROUPS` row groups, and the rows of a window are shuffled.
 
 How random it is, on 3.35 M rows (85 % in row groups of 40, the rest in groups of 1,024), in updates of 64: neighbors in
-a shard are 900 rows apart (median), or 14 updates; 4 % are in one update. The share of a source in an update varies 1.4
-times (row groups of 40) to 2.6 times (of 1,024) as much as if rows were independent.
+a shard are 900 rows apart (median), or 14 updates; 2 % are in one update. The share of a source in an update varies 1.5
+times (row groups of 40) to 2.7 times (of 1,024) as much as if rows were independent.
 
 Rows are not sorted by length here, because rows of like length are often of one kind; `data.divide` sorts an update.
 """
