@@ -60,20 +60,14 @@ HEADS_32 = {"width": WIDTH, "head_width": 32}
 
 def test_a_size_that_the_config_contradicts(tmp_path: Path) -> None:
     torch.save(add_prefix(draw_timm(), "visual.trunk."), tmp_path / "open_clip_pytorch_model.bin")
-
-    def state(size: Any) -> None:
-        tree = {
-            "model_cfg": {"vision_cfg": {"image_size": size}},
-            "preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]},
-        }
+    tree: dict[str, Any] = {"preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
+    for size in (SIDE, [SIDE, SIDE], 224):
+        tree["model_cfg"] = {"vision_cfg": {"image_size": size}}
         (tmp_path / "open_clip_config.json").write_text(json.dumps(tree), encoding="utf-8")
-
-    state(224)
+        if size != 224:
+            assert load(tmp_path).preprocessing[:3] == (SIDE, (0, 0, 0), (1, 1, 1))
     with pytest.raises(ModelError, match=r"position embeddings fit images of 24 px, but its config has 224 px"):
         load(tmp_path)
-    for size in (SIDE, [SIDE, SIDE]):
-        state(size)
-        assert load(tmp_path).preprocessing[:3] == (SIDE, (0, 0, 0), (1, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +121,11 @@ def test_a_resnet_of_torchvision_or_timm(
     assert tower.preprocessing[:3] == (64, (0.1, 0.2, 0.3), (1, 2, 3))
     for found, right in zip(see(tower), see_plain_resnet(tensors, make_pixels(64)), strict=True):
         torch.testing.assert_close(found, right, atol=2e-5, rtol=2e-4)
+    for other in ({"architecture": "resnetblur50"}, {"architecture": "resnet18", "model_args": {"act_layer": "silu"}}):
+        (tmp_path / "config.json").write_text(json.dumps(tree | other), encoding="utf-8")
+        with pytest.raises(ModelError, match=r"its config has (resnetblur50|act_layer), which is not supported"):
+            load(tmp_path)
+    (tmp_path / "config.json").unlink()
     torch.save(saved | {f"{prefix}layer1.0.se.weight": torch.ones(2)}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"tensors of the image encoder: 1 unknown .layer1.0.se.weight.$"):
         load(tmp_path)

@@ -1,7 +1,7 @@
 """The ResNet of torchvision and timm (He et al., 2016): its tensors under the names of transformers' ResNetModel.
 
 Deeper stems (`resnet50d`), groups and other widths within a layer are other networks: their tensors are unknown, or of
-another shape.
+another shape. `published` refuses those with the same tensors, such as `resnetblur50`.
 """
 
 import re

@@ -52,6 +52,8 @@ TRANSFORMERS = "embeddings."  # where models of transformers have their class to
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
+# What changes a network of timm, but none of its tensors: architectures that blur before a stride, and arguments.
+_BLURRED, _UNSEEN = re.compile("^resnet(?:aa|blur).*"), {"aa_layer", "act_layer", "output_stride"}
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +75,9 @@ def load(settings: Encoder, where: str) -> Tower:
     layout, prefix = _recognize(tensors, label)
     own = _select(tensors, layout, prefix, label)
     stated = weights.read_config(settings.weights, settings.revision, "open_clip_config.json") | config
+    odd = [*_BLURRED.findall(str(stated.get("architecture"))), *sorted(_UNSEEN & {*(stated.get("model_args") or {})})]
+    if odd:
+        raise ModelError(f"{label}: its config has {odd[0]}, which is not supported; choose other weights")
     if layout == RESNET:
         network: Any
         network, side_px = resnet.build(own, label)
@@ -84,11 +89,12 @@ def load(settings: Encoder, where: str) -> Tower:
         is_quick = "model_cfg" not in stated or _model_of(stated).get("quick_gelu", False)  # without a config: OpenAI's
         network = layouts.build(names, own, label, _count_heads(stated), is_quick=is_quick)
         side_px = network.config.image_size
-    is_plain = layout == PLAIN_RESNET or (layout == TIMM and not prefix.endswith(TRUNK))
     usual = (CLIP_MEAN, CLIP_STD)
-    if is_plain:
+    if layout == PLAIN_RESNET or (layout == TIMM and not prefix.endswith(TRUNK)):
         usual = (plain_resnet.MEAN, plain_resnet.STD) if layout == PLAIN_RESNET else (HALF, HALF)
-        _warn(stated, usual, label)
+        if not (stated.get("pretrained_cfg") or stated).get("mean"):
+            mean, std = (", ".join(map(str, dict.fromkeys(each))) for each in usual)
+            _log.warning(f"{label}: no config.json with mean and std of pixels; using {mean} and {std}, timm's usual")
     return Tower(network, _describe(stated, side_px, usual, label), label)
 
 
@@ -138,12 +144,6 @@ def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str)
         left = [name for name in tensors if name.startswith(outer) and not name.startswith((prefix, outer + HEAD))]
         layouts.compare({}, dict.fromkeys(left), where)
     return own
-
-
-def _warn(stated: Mapping[str, Any], usual: tuple[Any, Any], where: str) -> None:
-    if not (stated.get("pretrained_cfg") or stated).get("mean"):
-        mean, std = (", ".join(map(str, dict.fromkeys(each))) for each in usual)
-        _log.warning(f"{where}: no config.json with mean and std of pixels; using {mean} and {std}, timm's for most")
 
 
 def _describe(stated: Mapping[str, Any], side_px: int, usual: tuple[Any, Any], where: str) -> Preprocessing:
