@@ -7,6 +7,7 @@ The weights are those of the epoch with the lowest validation loss.
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -85,7 +86,7 @@ def fine_tune(
     num_updates = plan.num_epochs * plan.num_updates
     num_warmup = max(1, round(WARMUP * num_updates))
     schedule = LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
-    minimize = _objective(targets[torch.from_numpy(plan.fitted)])
+    minimize = _objective(targets[torch.from_numpy(plan.fitted)].to(device))
     batches: Iterator[tuple[NDArray[np.int64], Tensor]] = iter(plan.batches)
     lowest, best, weights = math.inf, 0, model.state_dict()
 
@@ -134,11 +135,7 @@ def _objective(targets: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     num_negative = len(targets) - num_positive
     is_mixed = (num_positive > 0) & (num_negative > 0)
     weight = torch.where(is_mixed, num_negative / num_positive.clamp(min=1), 1.0)
-
-    def minimize(logits: Tensor, expected: Tensor) -> Tensor:
-        return functional.binary_cross_entropy_with_logits(logits, expected, pos_weight=weight.to(logits.device))
-
-    return minimize
+    return partial(functional.binary_cross_entropy_with_logits, pos_weight=weight)
 
 
 @torch.inference_mode()
