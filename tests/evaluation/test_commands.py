@@ -165,6 +165,7 @@ def test_faults_are_counted_and_named(capsys: pytest.CaptureFixture[str]) -> Non
         ("a.jsonl", b'{"id": "1", "answer": ["x"]}', ", line 1: answer is not a text or number"),
         ("a.jsonl", b'{"id": "1", "answer": true}', ", line 1: answer is not a text or number"),
         ("a.jsonl", b'{"id": 1, "response": "x"}\n{"id": 2, "answer": "x"}', ", line 2: has no response; expected"),
+        ("a.jsonl", b'{"id": 1, "answer": "x"}\n{"id": 2, "response": "x"}', ", line 1: has no response; expected"),
         ("a.jsonl", b'{"id": "1", "answer": "x"}', ": no row belongs to a question of slake, whose ids are"),
         ("absent.jsonl", None, ": No such file"),
         ("a.parquet", b"PAR1", ": not a whole Parquet file ("),
