@@ -100,6 +100,16 @@ def test_a_url_is_not_printed(setting: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["s3://reader:battery@bucket", "s3://reader:battery/horse@bucket", "s3://x?sig=battery"]
+)
+@pytest.mark.parametrize("name", ["remote", "mirror"])
+def test_a_url_with_credentials_is_refused_unprinted(name: str, url: str) -> None:
+    with pytest.raises(ParamsError, match=rf"^params\.yaml: download\.{name}: (remove user|a URL, not)") as caught:
+        config.parse({**_miniature(), "download": {name: url}}, Path("params.yaml"))
+    assert "battery" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "[]", "train: [", "\tx: 1", "a: b: c", pytest.param("[" * 3000, id="deep"), "a: 2026-99-99", "? [a]\n: 1"],
 )

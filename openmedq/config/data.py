@@ -1,8 +1,9 @@
 """The sections of the data stages."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from openmedq.config.base import Count, Distinct, Fraction, LanguageCode, Licences, NonNegative, Section, Seed
 from openmedq.schema import Role
@@ -14,11 +15,26 @@ class Miniature(Section):
     seed: Seed = Field(0, description="seed of images and answers")
 
 
+def _check_folder(path: str) -> str:
+    if "://" in path:
+        raise ValueError("a URL, not a folder; set download.remote")
+    return path
+
+
+def _check_remote(url: str) -> str:
+    """Refuse all `@`, because a secret key may contain a slash, as AWS's do."""
+    if re.search(r"[@?#]", url):
+        raise ValueError("remove user, password and query; put credentials into the environment")
+    return url
+
+
 class Download(Section):
     """Where the published files come from."""
 
-    mirror: str = Field("data/miniature", description="local data folder: one subfolder per dataset")
-    remote: str | None = Field(
+    mirror: Annotated[str, AfterValidator(_check_folder)] = Field(
+        "data/miniature", description="local data folder: one subfolder per dataset"
+    )
+    remote: Annotated[str, AfterValidator(_check_remote)] | None = Field(
         None, description="URL for fsspec, as s3://BUCKET/FOLDER, of files that `openmedq locate` copies to `mirror`"
     )
     fetch: bool = Field(False, description="fetch files that the local data folder lacks from their official hosts")
