@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, field_validator
 
 from openmedq.config.base import Count, Distinct, Fraction, LanguageCode, Licences, NonNegative, Section, Seed
 from openmedq.schema import Role
@@ -15,26 +15,11 @@ class Miniature(Section):
     seed: Seed = Field(0, description="seed of images and answers")
 
 
-def _check_folder(path: str) -> str:
-    if "://" in path:
-        raise ValueError("a URL, not a folder; set download.remote")
-    return path
-
-
-def _check_remote(url: str) -> str:
-    """Refuse all `@`, because a secret key may contain a slash, as AWS's do."""
-    if re.search(r"[@?#]", url):
-        raise ValueError("remove user, password and query; put credentials into the environment")
-    return url
-
-
 class Download(Section):
     """Where the published files come from."""
 
-    mirror: Annotated[str, AfterValidator(_check_folder)] = Field(
-        "data/miniature", description="local data folder: one subfolder per dataset"
-    )
-    remote: Annotated[str, AfterValidator(_check_remote)] | None = Field(
+    mirror: str = Field("data/miniature", description="local data folder: one subfolder per dataset")
+    remote: str | None = Field(
         None, description="URL for fsspec, as s3://BUCKET/FOLDER, of files that `openmedq locate` copies to `mirror`"
     )
     fetch: bool = Field(False, description="fetch files that the local data folder lacks from their official hosts")
@@ -42,6 +27,14 @@ class Download(Section):
     skip: Distinct[str] = Field((), description="datasets to leave out although they are available")
     editions: dict[str, str] = Field({}, description="dataset: published version; pmc_oa beta, pmc_vqa v2, roco v2")
     max_missing: Fraction = Field(0.01, description="allowed share of linked images that fail to download")
+
+    @field_validator("mirror", "remote")
+    @classmethod
+    def _refuse_secrets(cls, place: str | None) -> str | None:
+        """Refuse each `@` of a URL, because a secret key may contain a slash, as AWS's do."""
+        if re.search("://.*[@?#]", place or ""):
+            raise ValueError("remove user, password and query; put credentials into the environment")
+        return place
 
 
 class Policy(Section):

@@ -113,16 +113,11 @@ def test_a_cut_file_is_not_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert _copied() == {}
 
 
-@pytest.mark.parametrize(
-    ("url", "error", "line"),
-    [
-        ("memory://empty", AcquisitionError, r"^memory://empty: no"),
-        ("nonsense://x", ParamsError, r"^download\.remote: fsspec can't read nonsense://; correct"),
-    ],
-)
-def test_a_wrong_address_is_one_line(url: str, error: type[Exception], line: str) -> None:
-    with pytest.raises(error, match=line):
-        remote.copy_new(Download(mirror=str(MIRROR), remote=url))
+def test_a_wrong_address_is_one_line() -> None:
+    with pytest.raises(AcquisitionError, match=r"^memory://empty: no"):
+        _copy("memory://empty")
+    with pytest.raises(ParamsError, match=r"^download\.remote: fsspec can't read nonsense://; correct"):
+        _copy("nonsense://x")
 
 
 def test_a_file_system_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
