@@ -90,12 +90,11 @@ def test_an_error_is_one_line_with_key_and_reason(change: dict, line: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["zenodo.org: https://reader:battery@host", ["https://reader:battery@host"]])
-@pytest.mark.parametrize("setting", ["execution.endpoints", "execution.scheduler", "download.remote"])
-def test_a_url_is_not_printed(setting: str, value: object) -> None:
-    section, name = setting.split(".")
-    with pytest.raises(ParamsError, match=rf"{setting}\S*: Input should be") as caught:
-        config.parse({**_miniature(), section: {name: value if name == "endpoints" else [value]}}, Path("params.yaml"))
+@pytest.mark.parametrize("value", [["https://me:battery@host"], "s3://me:battery/horse@bucket", "s3://x?sig=battery"])
+@pytest.mark.parametrize(("section", "name"), config._URLS)
+def test_a_url_is_not_printed(section: str, name: str, value: object) -> None:
+    with pytest.raises(ParamsError, match=rf"{section}\.{name}\S*: (Input should|must|remove user)") as caught:
+        config.parse({**_miniature(), section: {name: value}}, Path("params.yaml"))
     assert "battery" not in str(caught.value)
 
 

@@ -42,6 +42,8 @@ def test_a_wrong_argument_is_an_error_in_one_line(capsys: pytest.CaptureFixture[
     for arguments, start in (
         (["docter"], "error: argument COMMAND: invalid choice: 'docter'"),
         (["score", "answers.csv"], "error: the following arguments are required: --dataset; see `"),
+        (["score", "a", "--dataset", "slake", "--resamples", "0"], "error: argument --resamples: '0' is not a number"),
+        (["compare", "a", "b", "--resamples", "-1"], "error: argument --resamples: "),
     ):
         with pytest.raises(SystemExit, match="2"):
             main(arguments)

@@ -29,7 +29,8 @@ from openmedq.config.local import Columns, Local, LocalName
 from openmedq.errors import ParamsError
 
 MAX_VALUE_CHARS = 100  # of a wrong value that is quoted
-_URLS = (("execution", "endpoints"), ("execution", "scheduler"), ("download", "remote"))  # may contain a password
+# may contain a password
+_URLS = (("execution", "endpoints"), ("execution", "scheduler"), ("download", "remote"), ("download", "mirror"))
 
 
 class Params(Section):

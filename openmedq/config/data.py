@@ -1,8 +1,9 @@
 """The sections of the data stages."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from openmedq.config.base import Count, Distinct, Fraction, LanguageCode, Licences, NonNegative, Section, Seed
 from openmedq.schema import Role
@@ -26,6 +27,14 @@ class Download(Section):
     skip: Distinct[str] = Field((), description="datasets to leave out although they are available")
     editions: dict[str, str] = Field({}, description="dataset: published version; pmc_oa beta, pmc_vqa v2, roco v2")
     max_missing: Fraction = Field(0.01, description="allowed share of linked images that fail to download")
+
+    @field_validator("mirror", "remote")
+    @classmethod
+    def _refuse_secrets(cls, place: str | None) -> str | None:
+        """Refuse each `@` of a URL, because a secret key may contain a slash, as AWS's do."""
+        if re.search("://.*[@?#]", place or ""):
+            raise ValueError("remove user, password and query; put credentials into the environment")
+        return place
 
 
 class Policy(Section):

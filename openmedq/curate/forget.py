@@ -1,10 +1,12 @@
 """Exclusion by id: records, patients, studies and images that are never used again, listed in `data/forgotten.yaml`.
 
 The list holds sha256 digests of ids and is kept in git, so that an exclusion applies wherever the project is checked
-out. A digest hides an id only from people without the data: whoever has the data can compute the digests.
+out. A digest hides an id only from people without the data, and a number from nobody: all numbers can be tried. So
+digests of a local dataset's patients and studies are of their pseudonyms, whose key is not in git.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -28,7 +30,7 @@ _COLUMNS = ["id", "groups.patient", "groups.study", "images.list.element.image_i
 def forget(name: str, dataset_id: str | None = None) -> dict[str, int]:
     """Add the id to the list, for every dataset on disk that contains it, or for `dataset_id` even if it does not.
 
-    For a local dataset, which stores pseudonyms of patients and studies, the pseudonym of the id is added, too.
+    Of a local dataset, the id may be added as its pseudonym, as which the rows have patients and studies.
 
     Returns the number of rows on disk that have the id, by dataset.
 
@@ -43,19 +45,22 @@ def forget(name: str, dataset_id: str | None = None) -> dict[str, int]:
         raise ParamsError(f"{dataset_id}: no such dataset; there are {', '.join(known)}")
     pseudonym = open_pseudonyms()
     spelled = {each: {name, pseudonym(name)} if known[each].local else {name} for each in known}
+    for each, names in spelled.items():
+        if known[each].is_credentialed and known[each].local and not name.startswith(f"{each}/"):
+            names.remove(name)  # rows have pseudonyms alone
     found = {each: _count(each, spelled[each]) for each in ([dataset_id] if dataset_id else known)}
     if dataset_id is None:
-        found = {each: number for each, number in found.items() if number}
+        found = {each: numbers for each, numbers in found.items() if numbers}
     if not found:
         raise ParamsError(
             "no row on disk has a record, patient, study or image of this id; `--set ID` excludes it from a dataset "
             "that is not normalized yet"
         )
     digests = read(paths.FORGOTTEN)
-    for each in found:
-        digests[each] = [*digests.get(each, []), *map(digest, spelled[each])]
+    for each, numbers in found.items():
+        digests[each] = [*digests.get(each, []), *map(digest, numbers or spelled[each])]
     replace_text(paths.FORGOTTEN, render(digests, known))
-    return found
+    return {each: numbers.total() for each, numbers in found.items()}
 
 
 def digest(name: str) -> str:
@@ -104,9 +109,9 @@ def render(digests: Mapping[str, Iterable[str]], dataset_ids: Iterable[str]) -> 
     return HEADER + yaml.safe_dump(complete, sort_keys=False, width=100)
 
 
-def _count(dataset_id: str, names: set[str]) -> int:
-    """Rows of a dataset on disk that have one of the ids."""
-    return sum(not names.isdisjoint(ids) for ids in _list_ids(dataset_id))
+def _count(dataset_id: str, names: set[str]) -> Counter[str]:
+    """Numbers of the rows of a dataset on disk that have the ids; only of the ids that any row has."""
+    return Counter(name for ids in _list_ids(dataset_id) for name in names.intersection(ids))
 
 
 def _list_ids(dataset_id: str) -> Iterator[list[str]]:

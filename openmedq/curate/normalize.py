@@ -100,7 +100,9 @@ def _normalize(params: Params, dataset: Dataset) -> None:
                     counts.add(item)
                     advance(1)
                     if isinstance(item, Rejected):
-                        reject(item)
+                        # The name of a credentialed dataset's image contains the number of a study or a patient.
+                        is_hidden = dataset.card.is_credentialed and item.reason is Reason.IMAGE_MISSING
+                        reject(replace(item, detail="an image; its name is hidden") if is_hidden else item)
                     else:
                         yield item
 
@@ -206,10 +208,8 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
             if problem.reason is Reason.IMAGE_MISSING and image.path is not None and image.path.is_file():
                 advice = "all machines of execution.scheduler need the files of the dataset under the same path"
                 raise OpenMedQError(f"{card.id}: a worker does not see an image that exists here; {advice}")
-            # The name of a credentialed dataset's image contains the number of a study or a patient.
             name = "an image" if card.is_credentialed else image.image_id
-            is_shown = not card.is_credentialed or problem.reason is not Reason.IMAGE_MISSING
-            return to_rejected(item, problem.reason, f"{name}: {problem.detail}" if is_shown else name)
+            return to_rejected(item, problem.reason, f"{name}: {problem.detail}")
         encoded.append(replace(future.result(), image_id=image.image_id))
     return replace(item, images=tuple(encoded)) if encoded else item
 

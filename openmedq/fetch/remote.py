@@ -7,7 +7,6 @@ Credentials come from the environment or the configuration of the file system's 
 import hashlib
 import json
 import logging
-import re
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,15 +28,13 @@ def copy_new(settings: Download) -> None:
     A file that was not copied from there is never replaced, and no file is removed.
 
     Raises:
-        ParamsError: the URL holds credentials or is of an unknown kind, or the folder is the one of the miniatures.
+        ParamsError: the URL is of an unknown kind, or the folder is the one of the miniatures.
         AcquisitionError: the files can't be listed or read, or (TemporaryError) not now.
         LocalFolderError: another file is in the place of one of them.
     """
     url, mirror = settings.remote, Path(settings.mirror)
     if url is None:
         return
-    if re.search(r"://[^/]*@|[?#]", url):
-        raise ParamsError("download.remote: remove user, password and query; put credentials into the environment")
     if is_miniature(mirror):
         raise ParamsError(f"download.remote is set, but download.mirror is {mirror}, which is generated; change either")
     files, source, root = _list_files(url)

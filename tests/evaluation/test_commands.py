@@ -215,13 +215,6 @@ def test_the_output_may_be_on_another_disk() -> None:
     assert [path.name for path in Path("new").iterdir()] == ["t.parquet"]
 
 
-@pytest.mark.parametrize("words", ["score a --dataset slake --resamples 0", "compare a b --resamples -1"])
-def test_resamples_must_be_positive(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(words.split())
-    assert "--resamples: " in (line := capsys.readouterr().err) and line.count("\n") == 1
-
-
 def write_clean(reasons: dict[str, str | None]) -> str:
     pq.write_table(pa.table([list(reasons), list(reasons.values())], CLEAN_SCHEMA), "c.parquet")
     return "c.parquet"

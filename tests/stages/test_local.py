@@ -60,6 +60,7 @@ def test_a_broken_image_of_a_private_dataset_has_its_reason_without_its_name() -
     owndata.build(own=_declare(is_private=True))
     details = [row["detail"] for row in owndata.read_rows("own")[1]]
     assert details[:2] == ["an image: an empty file", "an image: none of JPEG, PNG, GIF, TIFF, BMP, WEBP, JPEG2000"]
+    assert details[2:] == ["an image; its name is hidden"]
 
 
 def test_a_local_row_that_repeats_another_datasets_evaluation_row_does_not_train() -> None:
@@ -88,10 +89,11 @@ def test_a_skipped_dataset_is_absent_and_a_changed_file_is_noticed() -> None:
         normalize.run(params, registry.load("own"))
 
 
-def test_a_patient_is_forgotten_by_the_published_id() -> None:
-    params = owndata.build(own=_declare())
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_patient_is_forgotten_by_the_published_id(is_private: bool) -> None:
+    params = owndata.build(own=_declare(is_private=is_private))
     assert forget.forget("Doe^Jane") == {"own": 3}
-    assert "Doe" not in paths.FORGOTTEN.read_text()
+    assert not any(each in paths.FORGOTTEN.read_text() for each in ("Doe", forget.digest("Doe^Jane")))
     normalize.run(params, registry.load("own"))
     rows, rejected = owndata.read_rows("own")
     assert len(rows) == 2 and [item["reason"] for item in rejected].count("forgotten") == 3

@@ -20,12 +20,7 @@ def test_files_of_a_credentialed_set_are_not_named(error: Exception, what: str) 
     assert "p10" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
-
-
-def test_others_are() -> None:
-    for error in (PermissionError(13, "Permission denied", SECRET), StaleError(SECRET)):
-        with pytest.raises(type(error)) as caught, redact_paths("vqa_rad", is_credentialed=False):
-            raise error
-        assert SECRET in str(caught.value)
+    with pytest.raises(type(error), match=SECRET), redact_paths("vqa_rad", is_credentialed=False):
+        raise error
     with pytest.raises(ArchiveError), redact_paths("mimic_cxr", is_credentialed=True):
         raise ArchiveError("images.zip: cut")

@@ -96,7 +96,7 @@ class LocalDataset:
             path = raw / self._declared.table
             if not path.is_file():
                 raise SourceError(f"{path}: not found; correct local.{self.card.id}.table in params.yaml")
-            records, unit = _stream(path, self.card.id, self._declared.columns)
+            records, unit = _stream(path, self.card, self._declared.columns)
         num_burned_in = 0
         for item in represent(
             self.card,
@@ -212,7 +212,7 @@ def _draw(unit: str, shares: dict[str, float]) -> str:
     return next(reversed(shares))
 
 
-def _stream(path: Path, name: str, columns: Columns | None) -> tuple[Iterator[tuple[str, Any]], str]:
+def _stream(path: Path, card: Card, columns: Columns | None) -> tuple[Iterator[tuple[str, Any]], str]:
     """The records of a table with their keys, and what the keys count.
 
     SourceError if a declared column is not in the header, or twice.
@@ -227,9 +227,11 @@ def _stream(path: Path, name: str, columns: Columns | None) -> tuple[Iterator[tu
     delimiter, header = ("", read_columns(path)) if kind == ".parquet" else find_delimiter(path, named)
     names = ", ".join(filter(None, header))
     found = f"it has {to_line(names) or 'no column'}"
+    if card.is_credentialed:  # without a header, the first line is a record
+        found = "its first line, which must name the columns, is not shown: the dataset is private"
     if names != names.encode("utf-8", "replace").decode():
         found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
-    _check_columns(path, name, columns, header, found)
+    _check_columns(path, card.id, columns, header, found)
     if repeated := [column for column in named if header.count(column) > 1]:
         raise SourceError(f"{path}: two columns are named `{repeated[0]}`; rename or remove one")
     return (

@@ -119,13 +119,15 @@ def test_one_broken_row_of_many_is_rejected_alone() -> None:
 
 @pytest.mark.parametrize("column", ["question", "patient"])
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "json"])
-def test_a_column_that_is_not_there_is_one_line(kind: str, column: str) -> None:
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_column_that_is_not_there_is_one_line(kind: str, column: str, is_private: bool) -> None:
     owndata.write_images("a.png", "b.png")
     table = _write_table(kind, ROWS)
-    found = "it is in no record" if kind.startswith("json") else "it has q, a, file"
+    header = "its first line, .*, is not shown: the dataset is private" if is_private else "it has q, a, file"
+    found = "it is in no record" if kind.startswith("json") else header
     where = rf"^own/table\.{kind}: no column `x`; {found}; correct local\.own\.columns\.{column} in params"
     with pytest.raises(SourceError, match=where):
-        owndata.read(table=table, columns=owndata.COLUMNS | {column: "x"})
+        owndata.read(table=table, columns=owndata.COLUMNS | {column: "x"}, is_private=is_private)
 
 
 def test_a_table_or_a_folder_that_is_not_there_is_one_line() -> None:
