@@ -140,7 +140,6 @@ def write_catalogue() -> None:
             raise ParamsError(f"{paths.PARAMS}: local.{name}: a published dataset has this name; choose another")
         cards[name] = make_card(name, local)
     text = catalogue.render(cards, {dataset_id: registry.dependency(dataset_id) for dataset_id in cards})
-    paths.CATALOGUE.parent.mkdir(exist_ok=True)
     replace_text(paths.CATALOGUE, text)
     if not (decisions := Path("data", "copies.csv")).exists():  # DVC needs the file
         replace_text(decisions, f"{','.join(overrides.HEADER)}\n")

@@ -86,7 +86,6 @@ def _write_once(path: Path, data: bytes) -> None:
     """Write a file, complete or not at all; its name is a hash of its content."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

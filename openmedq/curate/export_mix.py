@@ -99,7 +99,6 @@ def _claim(target: Path, form: str, index: pa.Table) -> None:
         return
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ExportError(f"{target}: exists and is not an unfinished export; choose another folder")
-    path.parent.mkdir(parents=True)
     replace_text(path, json.dumps(state) + "\n")
 
 
@@ -126,11 +125,9 @@ def _write(target: Path, kind: Format, index: pa.Table) -> int:
             for number, part in enumerate(parts):
                 path = target / kind.name(role, number, len(parts))
                 if not path.exists():
-                    path.parent.mkdir(parents=True, exist_ok=True)
                     weights = part["weight"].to_pylist()
                     samples = store.take(part, num_groups=2)
                     with replacing(path) as temporary:
-                        remove(temporary)
                         kind.write(target, temporary, role, zip(samples, weights, strict=True))
                 advance(len(part))
             if parts and kind.finish:

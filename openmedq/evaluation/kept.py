@@ -15,6 +15,7 @@ from openmedq import evaluation
 from openmedq import model as models
 from openmedq.errors import StaleError
 from openmedq.evaluation.towers.tower import Tower
+from openmedq.storage.publish import replacing
 from openmedq.storage.tables import read_table, write_table
 
 _log = logging.getLogger(__name__)
@@ -35,10 +36,8 @@ def keep(path: Path, facts: Sequence[Any], schema: pa.Schema, make: Callable[[],
         table = read_table(whole, schema)
     except StaleError:  # there is none
         table = make()
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = whole.with_suffix(".unfinished")
-        write_table(table, unfinished)
-        unfinished.replace(whole)
+        with replacing(whole) as unfinished:
+            write_table(table, unfinished)
     else:
         _log.info("%s: using the table that an earlier process has computed", path.name)
     return table

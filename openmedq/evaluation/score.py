@@ -26,6 +26,7 @@ from openmedq.evaluation.metrics.predictions import (
 from openmedq.evaluation.questions import scan
 from openmedq.evaluation.terminal import format_difference, format_score, make_table
 from openmedq.schema import CLEAN_SCHEMA, Rejected, Sample
+from openmedq.storage.publish import replacing
 from openmedq.storage.tables import read_table, write_table
 
 NUM_NAMED = 5  # ids in a line
@@ -84,10 +85,8 @@ def run(
         predictions, {dataset_id: len(samples)}, num_resamples=resamples, confidence=0.95, seed=0
     )
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = output.with_suffix(".unfinished")  # in the same folder, which may be on another disk than data/
-        write_table(predictions, unfinished)
-        unfinished.replace(output)
+        with replacing(output) as unfinished:
+            write_table(predictions, unfinished)
     faults = {
         "missing": [name for name in samples if name not in matched.answers],
         "duplicate": matched.duplicate,

@@ -58,7 +58,6 @@ def write(dataset_id: str, entries: Ledger) -> None:
     if not entries:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     tree = {name: asdict(entry) for name, entry in sorted(entries.items())}
     replace_text(path, HEADER.format(dataset_id) + yaml.safe_dump(tree, sort_keys=False, width=10**6))
 

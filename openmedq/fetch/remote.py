@@ -15,7 +15,7 @@ from openmedq.config import Download
 from openmedq.errors import AcquisitionError, LocalFolderError, OpenMedQError, ParamsError, TemporaryError, numbered
 from openmedq.fetch.mirror import is_miniature
 from openmedq.storage.progress import progress
-from openmedq.storage.publish import is_disk_full
+from openmedq.storage.publish import is_disk_full, replacing
 
 RECORD = ".remote.jsonl"  # in the local data folder: [path, version] of each copied file; the last line counts
 
@@ -52,20 +52,16 @@ def copy_new(settings: Download) -> None:
     with progress(f"copying {url}", num_bytes, is_bytes=True) as advance, record.open("a", encoding="utf-8") as lines:
         for name, info in missing.items():
             target = mirror / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.partial")  # the stages ignore hidden files
-            try:
-                source.get_file(f"{root}/{name}", str(temporary))
-            except Exception as error:
-                temporary.unlink(missing_ok=True)
-                raise _explain(error, url) from None
-            if temporary.stat().st_size != info["size"]:
-                temporary.unlink()
-                raise TemporaryError(f"{url}: a file changed or was cut while it was copied; run the command again")
-            target.unlink(missing_ok=True)  # first: a run that is killed here copies the file again
-            lines.write(f"{json.dumps([name, _version(info)])}\n")
-            lines.flush()
-            temporary.replace(target)
+            with replacing(target) as temporary:  # the stages ignore hidden files
+                try:
+                    source.get_file(f"{root}/{name}", str(temporary))
+                except Exception as error:
+                    raise _explain(error, url) from None
+                if temporary.stat().st_size != info["size"]:
+                    raise TemporaryError(f"{url}: a file changed or was cut while it was copied; run the command again")
+                target.unlink(missing_ok=True)  # first: a run that is killed here copies the file again
+                lines.write(f"{json.dumps([name, _version(info)])}\n")
+                lines.flush()
             advance(info["size"])
     if missing:
         _log.info("%s: %s, %.1f MB copied to %s", url, numbered(len(missing), "file"), num_bytes / 1e6, mirror)

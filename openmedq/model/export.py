@@ -11,7 +11,7 @@ from openmedq.config import Licences
 from openmedq.errors import ExportError
 from openmedq.model import provenance
 from openmedq.model.provenance import Tree
-from openmedq.storage.publish import remove
+from openmedq.storage.publish import replacing
 
 Form = Literal["merged", "adapter"]
 
@@ -24,6 +24,7 @@ def export(target: Path, policy: Licences, render_card: Callable[[Tree], str], f
     Raises:
         ExportError: `target` exists or lies in data/model, `policy` does not allow the training data, or there is no
             adapter.
+        DiskFullError: the disk of `target` is full.
     """
     tree = provenance.read(paths.MODEL)
     if form == "adapter" and not (paths.MODEL / paths.ADAPTER).is_dir():
@@ -41,16 +42,9 @@ def export(target: Path, policy: Licences, render_card: Callable[[Tree], str], f
         raise ExportError(f"{target}: exists already; choose another folder")
     if paths.MODEL.resolve() in target.resolve().parents:
         raise ExportError(f"{target}: is inside {paths.MODEL}; choose another folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.partial")  # on the target's own disk, so that it can be renamed
-    remove(temporary)
-    try:
+    with replacing(target) as temporary:
         _copy(temporary, form)
         (temporary / "README.md").write_text(render_card(tree), encoding="utf-8")
-        temporary.rename(target)
-    except BaseException:
-        remove(temporary)
-        raise
 
 
 def _copy(target: Path, form: Form) -> None:

@@ -25,18 +25,12 @@ def publish(target: Path, size_bytes: int | None = None) -> Iterator[Path]:
     Raises:
         DiskFullError: the disk is full, or has less than `size_bytes` free at the start. The old `target` is kept.
     """
+    temporary, old = PARTIAL / _name(target), PARTIAL / f"{_name(target)}.old"
     with exclusive(target):
-        temporary, old = PARTIAL / _name(target), PARTIAL / f"{_name(target)}.old"
-        remove(temporary)
-        try:
+        with _writing(temporary, target, PARTIAL.parent, size_bytes):
             if size_bytes and shutil.disk_usage(PARTIAL).free < size_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             yield temporary
-        except BaseException as error:
-            remove(temporary)
-            if is_disk_full(error):
-                raise _describe_full_disk(PARTIAL.parent, target, size_bytes) from None
-            raise
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             if os.path.lexists(target):  # renamed first: removing a large folder takes time and may be interrupted
@@ -46,23 +40,28 @@ def publish(target: Path, size_bytes: int | None = None) -> Iterator[Path]:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            _copy(temporary, target)
+            with replacing(target) as copy:  # it is on another disk, as behind a link data/checkpoints
+                shutil.move(temporary, copy)
+                remove(target)
         remove(old)
 
 
-def _copy(temporary: Path, target: Path) -> None:
-    """Replace a target on another disk, as behind a link data/checkpoints: copy to its folder, and rename."""
-    copy = target.with_name(f".{target.name}.partial")
-    remove(copy)
+@contextmanager
+def _writing(temporary: Path, target: Path, place: Path, size_bytes: int | None = None) -> Iterator[None]:
+    """Remove `temporary` before a block that writes it, and if the block fails; a full disk is that of `place`."""
+    remove(temporary)
     try:
-        shutil.move(temporary, copy)
+        yield
     except BaseException as error:
-        remove(copy)
-        if is_disk_full(error):
-            raise _describe_full_disk(target.parent, target) from None
-        raise
-    remove(target)
-    copy.replace(target)
+        remove(temporary)
+        if not is_disk_full(error):
+            raise
+        free = shutil.disk_usage(place).free
+        missing = f", {(size_bytes - free) / 1e6:,.1f} MB more are needed" if size_bytes and size_bytes > free else ""
+        raise DiskFullError(
+            f"{target}: no space left on the disk of {place} ({free / 1e6:,.1f} MB free{missing}); free some "
+            "space and run the command again"
+        ) from None
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -74,21 +73,18 @@ def is_disk_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in errors or any(message in str(error) for message in messages)
 
 
-def _describe_full_disk(place: Path, target: Path, size_bytes: int | None = None) -> DiskFullError:
-    free = shutil.disk_usage(place).free
-    missing = f", {(size_bytes - free) / 1e6:,.1f} MB more are needed" if size_bytes and size_bytes > free else ""
-    return DiskFullError(
-        f"{target}: no space left on the disk of {place} ({free / 1e6:,.1f} MB free{missing}); free some "
-        "space and run the command again"
-    )
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `path`, which replaces it at the end: no reader sees an incomplete file."""
+    """Yield a hidden path beside `path`, which replaces it at the end: no reader sees it incomplete. Makes its folder.
+
+    Raises:
+        DiskFullError: the disk is full.
+    """
     temporary = path.with_name(f".{path.name}.partial")
-    yield temporary
-    temporary.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(temporary, path, path.parent):
+        yield temporary
+        temporary.replace(path)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from openmedq import paths
 from openmedq.storage.publish import replace_text
@@ -40,23 +39,31 @@ def record(node: str, output: Path, device: str, num_devices: int) -> Iterator[N
     """
     started, digest = time.monotonic(), None
     path = paths.TIMINGS / f"{node}.json"
-    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"output": ""}
-    seconds, num_attempts = (0, 0) if before["output"] is not None else (before["seconds"], before["num_attempts"])
+    before, of_output = _read(path)
+    seconds, num_attempts = (before.seconds, before.num_attempts) if before and of_output is None else (0, 0)
     try:
         yield
         digest = _hash(output)
     finally:
         seconds = round(seconds + time.monotonic() - started, 1)
         timing = asdict(Timing(seconds, num_attempts + 1, device, num_devices))
-        path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, json.dumps(timing | {"output": digest}))
 
 
 def read(node: str, output: Path) -> Timing | None:
     """Return the time in which `output` was made; None if it is not recorded."""
-    path = paths.TIMINGS / f"{node}.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"output": None}
-    return Timing(**found) if found.pop("output") == _hash(output) is not None else None
+    timing, digest = _read(paths.TIMINGS / f"{node}.json")
+    return timing if digest == _hash(output) is not None else None
+
+
+def _read(path: Path) -> tuple[Timing | None, str | None]:
+    """The recorded time, and the digest of its output; nothing if the file is missing or damaged."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        digest = tree.pop("output")
+        return Timing(**tree), digest
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None, None
 
 
 def _hash(output: Path) -> str | None:

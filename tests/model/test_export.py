@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from openmedq import paths
-from openmedq.errors import ExportError
+from openmedq.errors import DiskFullError, ExportError
 from openmedq.model import export, provenance
 from openmedq.schema import INDEX_SCHEMA
 from tests.curate.corpus import make_params
@@ -172,7 +172,7 @@ def test_a_copy_that_fails_leaves_nothing() -> None:
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFullError, match=r"^out: no space left on the disk of "):
         export.export(Path("out"), "any", fail)
     assert sorted(path.name for path in Path().iterdir()) == ["data"]
 

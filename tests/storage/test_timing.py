@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from openmedq import paths
 from openmedq.storage import timing
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -48,6 +49,12 @@ def test_the_time_is_that_of_the_output_at_hand() -> None:
     assert timing.read("train", OUTPUT) is None
 
 
-def test_without_a_record_there_is_no_time() -> None:
+@pytest.mark.parametrize("text", [None, "", '{"seconds": 1', "[]", '{"output": null}'])
+def test_without_a_whole_record_there_is_no_time(text: str | None) -> None:
     OUTPUT.write_text("new")
+    if text is not None:
+        paths.TIMINGS.mkdir(parents=True)
+        (paths.TIMINGS / "train.json").write_text(text)
     assert timing.read("train", OUTPUT) is None
+    make("new")
+    assert timing.read("train", OUTPUT).num_attempts == 1
