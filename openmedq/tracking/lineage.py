@@ -32,25 +32,29 @@ class Input:
 
 def read_md5s() -> dict[str, str]:
     """Return DVC's md5 of each output in `dvc.lock`, by path; empty if there is no lock file."""
-    outputs = [out for stage in _read_stages().values() for out in stage.get("outs", ())]
-    return {out["path"]: out["md5"] for out in outputs if "md5" in out}
+    outputs = (each for stage in _read_stages().values() for each in stage["outs"].items())
+    return {path: md5 for path, md5 in outputs if md5}
 
 
 def read_input_md5(stage: str, path: Path) -> str | None:
     """Return DVC's md5 of an input when the stage was run last; None if `dvc.lock` does not have it."""
-    inputs = _read_stages().get(stage, {}).get("deps", ())
-    return next((each.get("md5") for each in inputs if each["path"] == path.as_posix()), None)
+    return _read_stages().get(stage, {"deps": {}})["deps"].get(path.as_posix())
 
 
-def _read_stages() -> dict[str, Any]:
+def _read_stages() -> dict[str, dict[str, dict[str, str | None]]]:
+    """The md5 of `deps` and `outs` of each stage, by path."""
     lock = paths.DVC_LOCK
     if not lock.exists():
         return {}
     for _ in range(20):  # a parallel `dvc repro -s` may be rewriting it
-        with contextlib.suppress(yaml.YAMLError):
-            content = yaml.safe_load(lock.read_text(encoding="utf-8"))
-            if isinstance(content, dict):
-                return dict(content.get("stages", {}))
+        with contextlib.suppress(yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+            stages = yaml.safe_load(lock.read_text(encoding="utf-8")).get("stages", {})
+            return {
+                name: {
+                    kind: {each["path"]: each.get("md5") for each in stage.get(kind, ())} for kind in ("deps", "outs")
+                }
+                for name, stage in stages.items()
+            }
         time.sleep(0.1)
     raise TrackingError(f"{lock}: not readable; restore it with `git checkout {lock}`")
 

@@ -71,8 +71,7 @@ class RunLogger:
         values = {key: float(value) for key, value in metrics.items()}
         self._names.update(values)
         self._box.add("checkpoint", name=name, step=step, values=values, time_ms=_now_ms())
-        self._box.keep()
-        self._flush()
+        self._flush(is_kept=True)
 
     def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Log a table as the artifact <stage>/<name>.json, which MLflow's page shows."""
@@ -139,10 +138,12 @@ class RunLogger:
         if values:
             self._box.add("metrics", values=values, step=self._step if step is None else step, time_ms=_now_ms())
 
-    def _flush(self) -> bool:
-        """Send what waits; if the store fails, it stays in the outbox."""
+    def _flush(self, *, is_kept: bool = False) -> bool:
+        """Send what waits; if the store fails, it stays in the outbox. `is_kept`: write it there first."""
         self._flushed = time.monotonic()
         try:
+            if is_kept:
+                self._box.keep()
             return self._box.flush(self._sender.send)
         except store.errors() as error:
             self._warn(

@@ -94,9 +94,10 @@ class Outbox:
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Release the lock."""
-        if self._file is not None:
-            self._file.close()
+        """Release the lock. On a full disk, what is in the file's buffer is lost."""
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.close()
 
     def _send(self, send: Callable[[Sequence[Operation]], None]) -> None:
         if self._file is not None:

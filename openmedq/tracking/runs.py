@@ -12,7 +12,8 @@ Never logged: texts and ids of records (except for the report page, which shows 
 environment, user and host names, folders outside the project, passwords in URLs.
 
 A training that was killed, stopped or has failed, or whose model DVC did not record, continues its run, if
-data/checkpoints has a checkpoint and data and settings are the same (tags `md5.mix` and `digest.train`).
+data/checkpoints has a checkpoint and project, data and settings are the same (tags `project`, `md5.mix` and
+`digest.train`).
 
 The store is `mlflow.db` with `mlartifacts/` in the project's root (of DVC's queued experiments: the original project's
 root), or the server in MLFLOW_TRACKING_URI. `evaluate`, `transfer` and `report` find their run by the md5 of
@@ -37,6 +38,7 @@ from openmedq import config, paths
 from openmedq.config import Params
 from openmedq.config.learning import identify
 from openmedq.storage.progress import Log, NoLog
+from openmedq.storage.publish import replace_text
 from openmedq.tracking import lineage, store
 from openmedq.tracking.logger import RunLogger
 from openmedq.tracking.outbox import Outbox, find_left
@@ -122,7 +124,7 @@ def _open_training(client: Any, experiment_id: str, params: Params, box: Outbox)
 
 
 def _find_earlier(client: Any, experiment_id: str, params: Params) -> Any | None:
-    """Return the last run of a training of the same data and settings; None without a checkpoint to resume from."""
+    """Return the last run of an equal training; None without a checkpoint to resume from."""
     if not any(paths.CHECKPOINTS.glob("[!.]*")):
         return None
     wanted = _identify(params)
@@ -133,11 +135,15 @@ def _find_earlier(client: Any, experiment_id: str, params: Params) -> Any | None
 
 
 def _identify(params: Params) -> dict[str, str]:
-    """Return tags that are equal for equal trainings."""
+    """Return tags that are equal for equal trainings of this project: another one may log to the same store."""
     md5 = lineage.read_md5s().get(paths.MIX.as_posix())
     text = json.dumps(identify(_dump(params)["train"]), sort_keys=True)
-    digest = {"digest.train": hashlib.sha256(text.encode()).hexdigest()[:16]}
-    return digest | {"md5.mix": md5} if md5 else digest
+    name = paths.PARTIAL / "project"
+    if not name.exists():
+        replace_text(name, uuid.uuid4().hex)
+    project = f"{name.read_text(encoding='utf-8')}-{name.stat().st_ino}"  # of a copied project, the file is another
+    tags = {"digest.train": hashlib.sha256(text.encode()).hexdigest()[:16], "project": project}
+    return tags | {"md5.mix": md5} if md5 else tags
 
 
 def _dump(params: Params) -> dict[str, Any]:

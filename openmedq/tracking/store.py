@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from openmedq.errors import TrackingError
+from openmedq.storage.publish import exclusive
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +23,8 @@ DESCRIPTION = "mlflow.note.content"  # tag of a run that MLflow's page shows as 
 MAX_REASON_CHARS = 500
 MAX_RETRIES, TIMEOUT_S = 2, 30  # of a request; MLflow's own 7 and 120 would stop a training for minutes
 MAX_ATTEMPTS = 6  # to open a database: 6 s; MLflow's own 10 are 100 s
+_RUNS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+_LOCATIONS = (*_RUNS, ("model_versions", "source"), ("model_versions", "storage_location"))  # table, column
 
 _ADVICE = (  # pattern in MLflow's message, and what to do
     (r"database schema|locate revision", "back it up and run `mlflow db upgrade {uri}`, with the newer MLflow version"
@@ -55,19 +59,25 @@ def connect() -> tuple[Any, str]:
 
         utils.MAX_RETRY_COUNT = MAX_ATTEMPTS
         artifacts = None if server else (root / "mlartifacts").as_uri()
-        with as_tracking_error():
+        lock = contextlib.nullcontext() if server else exclusive(Path("mlflow.db"))
+        with as_tracking_error(), contextlib.chdir(root), lock:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is not None:
                 location = str(experiment.artifact_location)
                 if artifacts and location.startswith("file:") and location != artifacts:
-                    _log.warning(
-                        "mlflow.db: its artifacts are written to %s, because this project was moved or copied; move it "
-                        "back, or move mlflow.db away to start a new one",
-                        location,
-                    )
+                    _move_artifacts(root / "mlflow.db", location, artifacts)
                 return client, str(experiment.experiment_id)
             return client, str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+
+
+def _move_artifacts(database: Path, old: str, new: str) -> None:
+    """Replace the address of the artifacts in the database of a project that was moved or copied."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in _LOCATIONS:
+            statement = f"update {table} set {column} = ? || substr({column}, ?) where instr({column}, ?) = 1"
+            connection.execute(statement, (new, len(old) + 1, old))
+    _log.info("mlflow.db: its artifacts are now those in %s, because this project was moved or copied", new)
 
 
 @contextlib.contextmanager

@@ -45,10 +45,11 @@ def test_md5s_are_those_of_dvc(toy, dvc, monkeypatch):
     assert lineage.hash_folder(Path("data/miniature/plum")) == written
 
 
-def test_a_broken_lock_is_one_line(monkeypatch):
+@pytest.mark.parametrize("text", ["", "stages: {a: [\n", "stages:\n", "stages:\n  mix:\n    outs:\n"])
+def test_a_broken_lock_is_one_line(text, monkeypatch):
     monkeypatch.setattr(lineage.time, "sleep", lambda seconds: None)
     assert lineage.read_md5s() == {}
-    Path("dvc.lock").write_text("stages: {a: [\n")
+    Path("dvc.lock").write_text(text)
     with pytest.raises(TrackingError, match=r"^dvc.lock: not readable; restore it with `git checkout dvc.lock`$"):
         lineage.read_md5s()
 

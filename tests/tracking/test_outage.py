@@ -88,18 +88,6 @@ def test_what_an_outage_kept_is_sent_when_the_store_answers_again(outage, logged
     assert logged() == WARNING, "one line"
 
 
-def test_the_pauses_grow_to_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    box, pauses = outbox.Outbox(Path(), "train"), []
-    box.add("tag", name="a", value="b")
-    monkeypatch.setattr(outbox.time, "monotonic", lambda: 0.0)
-    for _ in range(8):
-        box.end_pause()
-        with pytest.raises(ZeroDivisionError):
-            box.flush(lambda operations: 1 / 0)
-        pauses.append(box._retry_at)
-    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300]
-
-
 def test_what_is_left_at_the_end_is_sent_by_the_next_stage(outage, logged) -> None:
     Path("data/training").mkdir()
     (paths.TRAINING / "metrics.json").write_text("{}")
@@ -234,3 +222,13 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, monkeypatch: pyt
         client, _ = store.connect()
         assert client.get_registered_model("openmedq").aliases == {"candidate": "1"}, "a source that a server accepts"
     assert left() == []
+
+
+def test_a_full_disk_does_not_stop_a_stage(outage, logged) -> None:
+    with runs.open_run("train", (), Settings()) as log:
+        outage.is_on = True
+        os.dup2(full := os.open("/dev/full", os.O_WRONLY), log._box._file.fileno())
+        os.close(full)
+        log.checkpoint("step-1", 1, {"loss": 0.5})
+        log({"loss": 1.0}, 2)
+    assert "No space left on device" in logged()

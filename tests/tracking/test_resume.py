@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,10 @@ def test_a_second_sigterm_does_not_leave_the_run_open(monkeypatch: pytest.Monkey
 )
 def test_why_a_training_ended_is_a_tag_until_it_is_finished(error: BaseException, status: str, reason: str) -> None:
     leave_checkpoint()
-    fail(error=error)
+    fail(Settings(train={"lr": 0.5, "micro_batch_size": 16}), error)
     (run,) = read_runs()
     assert (run.info.status, run.data.tags["stage.train.reason"]) == (status, reason)
-    resume()
+    resume(Settings(train={"lr": 0.5, "micro_batch_size": 8}))
     (run,) = read_runs()
     assert run.info.status == "FINISHED" and "stage.train.reason" not in run.data.tags
     client, _ = store.connect()
@@ -75,22 +76,18 @@ def test_why_a_training_ended_is_a_tag_until_it_is_finished(error: BaseException
     assert steps == list(range(1, 9)), "updates 4 and 5 were computed twice"
 
 
-@pytest.mark.parametrize("change", ["settings", "data", "no checkpoint"])
-def test_another_training_has_a_run_of_its_own(change: str) -> None:
+@pytest.mark.parametrize("change", ["settings", "data", "no checkpoint", "a copy of the project"])
+def test_another_training_has_a_run_of_its_own(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if change != "no checkpoint":
         leave_checkpoint()
     fail()
     if change == "data":
         Path("dvc.lock").write_text('stages: {mix: {outs: [{path: data/mix, md5: "2.dir"}]}}\n')
+    if change == "a copy of the project":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').absolute()}")
+        monkeypatch.chdir(shutil.copytree(Path.cwd(), Path.cwd().with_name("copy")))
     resume(Settings(train={"lr": 0.5}) if change == "settings" else None)
     assert [run.info.status for run in read_runs()] == ["FAILED", "FINISHED"]
-
-
-def test_a_smaller_micro_batch_stays_in_the_run() -> None:
-    leave_checkpoint()
-    fail(Settings(train={"lr": 0.5, "micro_batch_size": 16}))
-    resume(Settings(train={"lr": 0.5, "micro_batch_size": 8}))
-    assert [run.info.status for run in read_runs()] == ["FINISHED"]
 
 
 def test_a_training_that_starts_anew_leaves_the_run_as_it_was() -> None:

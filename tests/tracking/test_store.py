@@ -1,10 +1,11 @@
 """Errors of the MLflow store are one line; runs of killed processes are closed, others are not."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,27 @@ def test_the_error_of_a_deleted_experiment() -> None:
     assert "; `mlflow experiments restore -x ID` restores it" in refused()
 
 
-def test_a_store_of_a_project_that_was_moved_is_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    store.connect()
-    assert not caplog.records
+@pytest.mark.slow
+def test_two_processes_open_a_new_store_at_once() -> None:
+    Path("mlflow.db").unlink()
+    command = [sys.executable, "-c", "from openmedq.tracking import store; store.connect()"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    opened = [subprocess.Popen(command, env=environment, stderr=-1, text=True) for _ in range(2)]
+    said = [process.communicate()[1] for process in opened]
+    assert [process.returncode for process in opened] == [0, 0], said
+
+
+def test_a_store_of_a_project_that_was_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with runs.open_run("train", (), Settings()):
+        pass
     monkeypatch.chdir(tmp_path.rename(tmp_path.with_name("moved")))
-    store.connect()
-    (record,) = caplog.records
-    assert record.getMessage().startswith(f"mlflow.db: its artifacts are written to {tmp_path.as_uri()}/mlartifacts")
+    with runs.open_run("evaluate", (), Settings()):
+        pass
+    client, experiment_id = store.connect()
+    (run,) = client.search_runs([experiment_id])
+    assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["lineage.json"]
+    with closing(sqlite3.connect("mlflow.db")) as database:
+        assert not [line for line in database.iterdump() if f"{tmp_path.as_uri()}/" in line]
 
 
 @pytest.mark.parametrize("revision", ["0584bdc529eb", "ffffffffffff"])
@@ -110,7 +123,8 @@ def statuses(client: Any, *run_ids: str) -> list[str]:
 def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> None:
     client, experiment_id = store.connect()
     killed, living, elsewhere, shared = (client.create_run(experiment_id).info.run_id for _ in range(4))
-    with living_process(killed, "train"), living_process(shared, "evaluate"):
+    of_another_store = "0" * 32
+    with living_process(killed, "train"), living_process(shared, "evaluate"), living_process(of_another_store, "train"):
         pass
     with living_process(living, "train"), living_process(shared, "transfer"):
         with runs.open_run("train", STAGES["train"].artifacts, Settings()):
@@ -121,15 +135,7 @@ def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> No
     assert client.get_run(shared).data.tags["stage.evaluate"] == "failed"
     runs.close_dead_runs(client, experiment_id, Path())
     assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "FAILED", "RUNNING", "FAILED"]
-    assert list((paths.PARTIAL / "runs").iterdir()) == []
-
-
-def test_a_run_of_another_store_is_ignored() -> None:
-    client, experiment_id = store.connect()
-    with living_process("0" * 32, "train"):
-        pass
-    runs.close_dead_runs(client, experiment_id, Path())
-    assert [path.name for path in (paths.PARTIAL / "runs").iterdir()] == ["0" * 32 + ".train"]
+    assert [path.name for path in (paths.PARTIAL / "runs").iterdir()] == [f"{of_another_store}.train"]
 
 
 def test_the_reason_of_an_error_of_sqlalchemy_is_its_second_line():
