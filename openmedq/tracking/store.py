@@ -95,7 +95,7 @@ def errors() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, CommandError, OSError, ImportError, ValueError
+    return MlflowException, SQLAlchemyError, CommandError, OSError, ImportError, ValueError, sqlite3.Error
 
 
 def describe(error: Exception) -> TrackingError:
