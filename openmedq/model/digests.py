@@ -23,7 +23,10 @@ MAX_HEADER_BYTES = 10**8  # as safetensors
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
     """Write a safetensors file with its digest."""
+    path.touch()
+    mode = path.stat().st_mode  # that of new files: safetensors' own files can't be read by others
     save_file(tensors, path, metadata=METADATA)
+    path.chmod(mode)
     with path.open("r+b") as file:
         header = _read_header(file)
         _write_header(file, header, METADATA)  # safetensors writes the metadata in random order

@@ -17,6 +17,8 @@ def test_a_file_with_a_digest_is_read_by_safetensors(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in load_file(path).items())
     assert weights.read(path).keys() == TENSORS.keys()
     digests.check(path)
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode  # who may read one may read both
 
 
 def test_a_flipped_bit_of_the_tensors_is_an_error(tmp_path: Path) -> None:
