@@ -8,8 +8,9 @@ https://nihcc.app.box.com/v/ChestXray-NIHCC:
 - `images_001.tar.gz` to `images_012.tar.gz`, read in place; or unpacked in `images/`, in Kaggle's
   `images_001/images/` and so on, or beside the table. Hugging Face has zips. Archives may be in `images/`.
 
-These files may be up to two folders deeper. Rows come in the order of the images, see `readers/joined_images.py`.
-Images in neither list, or all images if there are no lists, get the split `unlisted`, which transfer does not use.
+These files may be up to two folders deeper, or where kagglehub unpacks them. Rows come in the order of the images, see
+`readers/joined_images.py`. Images in neither list, or all images if there are no lists, get the split `unlisted`, which
+transfer does not use.
 `BBox_List_2017.csv` (boxes of 984 findings) is not read.
 
 - Two column names contain a comma, so that the header has two columns each: `OriginalImage[Width` and `Height]`,

@@ -267,8 +267,8 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(dataset_id: str, spoil: str,
 
 
 @pytest.mark.parametrize("dataset_id", sorted(key for key in SETS if not key.startswith("medfmc")))
-@pytest.mark.parametrize("name", ["The Set", "snapshots/a9083ce"])
-def test_files_may_lie_one_or_two_folders_deeper(copy_of: FolderOf, tmp_path: Path, dataset_id: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["The Set", "snapshots/a9083ce", "data/versions/3"])
+def test_files_may_lie_deeper(copy_of: FolderOf, tmp_path: Path, dataset_id: str, name: str) -> None:
     raw = copy_of(dataset_id)
     expected = [(row.id, type(row)) for row in SETS[dataset_id].read(raw)]
     deeper = tmp_path / "raw" / name

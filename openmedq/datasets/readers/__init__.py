@@ -44,9 +44,11 @@ def list_files(raw: Path) -> list[Path]:
 def find_below(raw: Path, *names: str) -> list[Path]:
     """Find files and folders with one of `names` in `raw` or up to two folders deeper, by order of `names`, then depth.
 
-    Archives and clones often unpack into a folder, or into a folder in a folder of the same name.
+    Archives and clones often unpack into a folder, or into a folder in a folder of the same name; kagglehub into
+    `<owner>/<name>/versions/<number>/`.
     """
-    return [path for name in names for depth in ("", "*/", "*/*/") for path in find_all(raw, depth + name)]
+    depths = ("", "*/", "*/*/", "*/versions/*/")
+    return [path for name in names for depth in depths for path in find_all(raw, depth + name)]
 
 
 def find_files_below(raw: Path, *names: str) -> list[Path]:

@@ -115,7 +115,7 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pairs. SourceError if neither layout is present or a file has an unknown format."""
-    folders = [folder for folder, _, _ in walk(raw, 3)]
+    folders = [folder for folder, _, _ in walk(raw, 4)]
     first = [folder for folder in folders if _find_parts(folder)]
     second = [folder for folder in folders if rocov2.find_tables(folder)]
     if not first and not second:
