@@ -29,7 +29,7 @@ CHECKPOINTS = Path("data/checkpoints")  # <training>/<name>/, until DVC has the 
 FINISHED = "*/finished"  # in CHECKPOINTS: the md5 of the losses of a training whose model is written
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 
-PARTIAL = Path("data/.partial")  # unfinished outputs and their locks; never read
+PARTIAL = Path("data/.partial")  # unfinished outputs, never read; locks, caches, what waits for MLflow
 
 
 def hide_folders(path: str) -> str:
