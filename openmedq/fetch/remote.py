@@ -55,7 +55,7 @@ def copy_new(settings: Download) -> None:
             with replacing(target) as temporary:  # the stages ignore hidden files
                 try:
                     source.get_file(f"{root}/{name}", str(temporary))
-                except Exception as error:
+                except Exception as error:  # each file system raises types of its own
                     raise _explain(error, url) from None
                 if temporary.stat().st_size != info["size"]:
                     raise TemporaryError(f"{url}: a file changed or was cut while it was copied; run the command again")
@@ -75,7 +75,7 @@ def _list_files(url: str) -> tuple[dict[str, dict[str, Any]], Any, str]:
         source, root = fsspec.core.url_to_fs(url)
         root = root.rstrip("/")
         found = source.find(root, detail=True)
-    except Exception as error:
+    except Exception as error:  # as above
         raise _explain(error, url) from None
     files = {}
     for path, info in found.items():
