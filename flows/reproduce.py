@@ -199,7 +199,8 @@ def _stop(*processes: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
     for process in processes:
         if _is_group_alive(process):
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
